@@ -1,0 +1,1 @@
+"""boneprint: which bone in our database is this?"""

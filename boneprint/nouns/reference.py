@@ -1,0 +1,94 @@
+"""What is enrolled, what a search returns, and how a verification is said."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An enrolled bone.
+
+    ``part`` names the bone within its source ("whole", a label's name, "part-2"); (source_hash, part) is what makes
+    ingestion resumable. ``canvas_mm`` is the height of the field of view its views were embedded on.
+    """
+
+    bone_id: str
+    subject_id: str
+    bone: str
+    laterality: str | None
+    source: str
+    source_hash: str
+    part: str
+    canvas_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Enrolment:
+    """A reference with the fingerprints of its views, ready to be stored.
+
+    Parameters
+    ----------
+    reference : who it is
+    vectors : (V, D) float32, unit rows
+    angles_deg : (V,) float32, rotation of each view about the long axis (0 = AP, 90 = ML); NaN where unknown
+    """
+
+    reference: Reference
+    vectors: FloatArray
+    angles_deg: FloatArray
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A distance below which two things are called alike, with where the number comes from."""
+
+    value: float
+    kind: str
+    false_match_rate: float
+    false_match_interval: tuple[float, float]
+    false_non_match_rate: float
+    false_non_match_interval: tuple[float, float]
+    data: str
+    bones: int
+    embedder: str
+    date: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One bone of a search result; ``angle_deg`` is the enrolled view nearest to the first probe."""
+
+    rank: int
+    reference: Reference
+    distance: float
+    angle_deg: float
+    within_margin: bool
+    log10_lr: float
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Candidates of one search, best first, and what was searched."""
+
+    candidates: tuple[Candidate, ...]
+    bones: int
+    views: int
+    generation: int
+    threshold: Threshold
+    certified_exact: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Two radiographs compared: the margin verdict and the likelihood ratio within what calibration supports."""
+
+    distance: float
+    threshold: Threshold
+    within_margin: bool
+    log10_lr: float
+    log10_lr_bounds: tuple[float, float]
