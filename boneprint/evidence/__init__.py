@@ -1,1 +1,6 @@
-"""evidence"""
+"""From distances to evidence: thresholds, likelihood ratios, error rates."""
+
+from boneprint.evidence.calibration import ONE_PROBE, PAIR, TWO_PROBES, Calibration, calibrate, of_card
+from boneprint.evidence.verify import verdict
+
+__all__ = ["ONE_PROBE", "PAIR", "TWO_PROBES", "Calibration", "calibrate", "of_card", "verdict"]

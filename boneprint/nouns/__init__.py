@@ -1,5 +1,7 @@
 """Frozen nouns: what the rooms hand each other. numpy only."""
 
+from boneprint.nouns.canvas import Canvas, canvas_for, canvas_of_height
+from boneprint.nouns.fingerprint import Fingerprint
 from boneprint.nouns.radiograph import Radiograph
 from boneprint.nouns.reference import (
     Candidate,
@@ -14,7 +16,9 @@ from boneprint.nouns.volume import AIR_HU, Scan, Volume
 __all__ = [
     "AIR_HU",
     "Candidate",
+    "Canvas",
     "Enrolment",
+    "Fingerprint",
     "Radiograph",
     "Reference",
     "Scan",
@@ -22,4 +26,6 @@ __all__ = [
     "Threshold",
     "Verification",
     "Volume",
+    "canvas_for",
+    "canvas_of_height",
 ]

@@ -36,7 +36,7 @@ class Radiograph:
         pixels = np.ascontiguousarray(self.pixels, dtype=np.float32)
         if pixels.ndim != 2 or min(pixels.shape) < 8:
             raise BoneprintError(
-                f"{self.source}: picture of shape {self.pixels.shape}, expected one grey image (H, W) of at least 8 x 8."
+                f"{self.source}: picture of shape {self.pixels.shape}, expected one grey image, at least 8 x 8."
             )
         if not np.isfinite(pixels).all():
             raise BoneprintError(f"{self.source}: NaN or infinite pixels, expected finite grey values.")

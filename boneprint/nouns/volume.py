@@ -1,6 +1,7 @@
 """CT in Hounsfield units on a regular grid, and the scan it came from."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class Volume:
         If the array is not three-dimensional, empty or holds NaN, or the affine is singular.
     """
 
-    hu: NDArray[np.generic]
+    hu: NDArray[Any]
     affine: NDArray[np.float64]
 
     def __post_init__(self) -> None:

@@ -1,0 +1,80 @@
+"""A cohort of simulated people on disk: a DICOM CT series and the true surface of each, and a list of the truth."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import trimesh
+
+from boneprint.errors import BoneprintError
+from boneprint.read import write_ct_series
+from boneprint.simulate import Body, Scanner, individual
+
+MANIFEST = "cohort.json"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One simulated person of a cohort; paths are relative to the cohort's folder."""
+
+    subject_id: str
+    bone: str
+    species: str
+    laterality: str
+    length_mm: float
+    ct: str
+    surface: str
+
+
+def simulate_cohort(
+    folder: Path | str,
+    n: int,
+    *,
+    bone: str = "femur",
+    species: str = "human",
+    seed: int = 1,
+    side: str | None = None,
+) -> Iterator[Member]:
+    """Write people 0 to n - 1 of a seed, one after the other.
+
+    Parameters
+    ----------
+    folder : made where it is missing; gets SUBJECT/ct/*.dcm, SUBJECT/BONE-SIDE.stl (true surface in patient LPS mm,
+        where the CT lies) and cohort.json
+    seed : two seeds make two cohorts with nobody in common; one seed always the same
+    side : "L" or "R" for all; None draws it
+
+    Raises
+    ------
+    BoneprintError
+        For a bone or species that cannot be simulated, or n below 1.
+    """
+    if n < 1:
+        raise BoneprintError(f"a cohort of {n}: expected at least one person (-n 1).")
+    folder = Path(folder)
+    members: list[Member] = []
+    for index in range(n):
+        member = _write(individual(seed, index, bone=bone, species=species, laterality=side), folder)
+        members.append(member)
+        listed = {"seed": seed, "members": [asdict(each) for each in members]}
+        (folder / MANIFEST).write_text(json.dumps(listed, indent=1) + "\n")
+        yield member
+
+
+def _write(body: Body, folder: Path) -> Member:
+    volume, to_patient = body.scan(Scanner.usual(body.species))
+    home = folder / body.subject_id
+    write_ct_series(home / "ct", volume, subject_id=body.subject_id, body_part=body.bone, laterality=body.laterality)
+    surface = home / f"{body.bone}-{body.laterality}.stl"
+    vertices, faces = body.surface(to_patient)
+    trimesh.Trimesh(vertices, faces, process=False).export(surface)
+    return Member(
+        subject_id=body.subject_id,
+        bone=body.bone,
+        species=body.species,
+        laterality=body.laterality,
+        length_mm=round(float(body.shape["length_mm"]), 1),
+        ct=str((home / "ct").relative_to(folder)),
+        surface=str(surface.relative_to(folder)),
+    )

@@ -1,0 +1,334 @@
+"""The database: enrol CTs, find bones, verify radiographs."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneprint import embed, evidence, probe
+from boneprint.errors import BoneprintError, ReadError
+from boneprint.index import Finding, Gallery, Store, search
+from boneprint.nouns import Candidate, Fingerprint, Reference, SearchResult, Verification
+
+if TYPE_CHECKING:
+    from boneprint.embed import Embedder
+
+# Segments that may pile up before they are merged; each costs a reader about a millisecond.
+_CHECKPOINT_AFTER = 256
+
+# What `where` can ask for, and the field of a reference that answers.
+WHERE = {"bone": "bone", "side": "laterality", "subject": "subject_id", "id": "bone_id"}
+
+
+@dataclass(frozen=True)
+class IngestEvent:
+    """One thing that happened while CTs were ingested; ``kind`` is "enrolled", "skipped" or "failed"."""
+
+    kind: str
+    source: str
+    message: str
+    reference: Reference | None
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What an ingestion did; everything enrolled is durable."""
+
+    enrolled: tuple[tuple[Reference, int], ...]
+    skipped: tuple[tuple[str, str], ...]
+    failed: tuple[tuple[str, str], ...]
+    seconds: float
+
+
+class Database:
+    """Enrolled bones in a file, and the embedder that speaks their language.
+
+    Open with ``boneprint.open(path)``; close it, or use it in a ``with`` statement.
+    """
+
+    def __init__(self, store: Store, weights: Path) -> None:
+        self.store = store
+        self._weights = weights
+        self._card = embed.read_card(weights)
+
+    @classmethod
+    def open(cls, path: str | Path, *, writable: bool = False, weights: str | Path | None = None) -> Self:
+        """Open a database; opened for writing it is made where there is none.
+
+        Parameters
+        ----------
+        path : the file, NAME.h5
+        writable : needed to ingest; there is one writer at a time, and any number of readers
+        weights : of another embedder than the shipped one (NAME.safetensors with its card NAME.json)
+
+        Raises
+        ------
+        StoreError
+            If there is none to read, it is damaged, another embedder made it, or another writer holds it.
+        """
+        chosen = Path(weights) if weights else embed.SHIPPED
+        embedder = embed.embedder_id(embed.read_card(chosen))
+        return cls(Store.open(path, writable=writable, embedder=embedder), chosen)
+
+    @cached_property
+    def _embedder(self) -> "Embedder":
+        return embed.load_embedder(self._weights)
+
+    def ingest(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        *,
+        bone: str | None = None,
+        subject: str | None = None,
+        side: str | None = None,
+        labels: str | Path | None = None,
+        split: bool = False,
+        report: Callable[[IngestEvent], None] | None = None,
+    ) -> IngestReport:
+        """Enrol every CT below some folders, one after the other; what is enrolled already is skipped by its content.
+
+        Parameters
+        ----------
+        paths : folders at any depth, or files (DICOM series, NIfTI)
+        bone, subject, side : go before what the files say; side is "L" or "R"
+        labels : NIfTI label map; every bone in it becomes a reference
+        split : make a bone of every connected bony part
+        report : told of each bone as soon as it is durable, and of each thing set aside
+
+        Raises
+        ------
+        ReadError
+            If there is nothing to read at all.
+        """
+        from boneprint import ingest as road
+        from boneprint.read import find_series
+
+        started = time.perf_counter()
+        options = road.Options(bone, subject, side, Path(labels) if labels else None, split)
+        found = find_series(paths)
+        total = len(found.sources)
+        enrolled: list[tuple[Reference, int]] = []
+        skipped = [(str(path), reason) for path, reason in found.skipped if path != options.labels]
+        failed = [(str(path), error) for path, error in found.failed]
+
+        def tell(kind: str, source: str, message: str, reference: Reference | None = None, done: int = 0) -> None:
+            if report:
+                report(IngestEvent(kind, source, message, reference, done, total))
+
+        for path, reason in skipped:
+            tell("skipped", path, reason)
+        for path, error in failed:
+            tell("failed", path, error)
+        known = set(self.store.gallery().enrolled)
+        for done, source in enumerate(found.sources, 1):
+            if options.labels and options.labels in source.paths:
+                continue
+            try:
+                if road.enrolled_already(source, options, known):
+                    skipped.append((source.label, "enrolled already"))
+                    tell("skipped", source.label, "enrolled already", done=done)
+                    continue
+                scan = source.load()
+                parts = road.specimens(scan, options)
+                batch = [road.enrol(part, scan, source.place, options, self._embedder) for part in parts]
+            except ReadError as error:
+                failed.append((source.label, str(error)))
+                tell("failed", source.label, str(error), done=done)
+                continue
+            # One segment for one source: after a crash it is enrolled whole or not at all.
+            self.store.append(batch)
+            for part, enrolment in zip(parts, batch):
+                known.add((enrolment.reference.source_hash, enrolment.reference.part))
+                enrolled.append((enrolment.reference, len(enrolment.vectors)))
+                tell("enrolled", source.label, "; ".join(scan.notes + part.notes), enrolment.reference, done)
+            if self.store.pending >= _CHECKPOINT_AFTER:
+                self.store.checkpoint()
+        if enrolled:
+            self.store.checkpoint()
+        return IngestReport(tuple(enrolled), tuple(skipped), tuple(failed), time.perf_counter() - started)
+
+    def fingerprint(
+        self, xrays: probe.Xray | Sequence[probe.Xray], *, pixel_spacing_mm: float | None = None, mirror: bool = False
+    ) -> Fingerprint:
+        """Embed one or more radiographs of one bone on every canvas of the gallery; `search` takes the result."""
+        radiographs = probe.as_radiographs(xrays, pixel_spacing_mm=pixel_spacing_mm)
+        heights = sorted({reference.canvas_mm for reference in self.store.gallery().references})
+        if not heights:
+            raise BoneprintError(f"{self.store.path}: no bones are enrolled. Run `boneprint ingest CT_DIR` first.")
+        return probe.fingerprint(radiographs, heights, self._embedder, mirror=mirror)
+
+    def search(
+        self,
+        xrays: probe.Xray | Sequence[probe.Xray] | Fingerprint,
+        k: int = 10,
+        *,
+        pixel_spacing_mm: float | None = None,
+        where: Mapping[str, str] | None = None,
+        mirror: bool = False,
+    ) -> SearchResult:
+        """The bones that look most like one or more radiographs of one bone.
+
+        Parameters
+        ----------
+        xrays : path, Radiograph, array (H, W), tensor, or a list of these (views of one bone); or a Fingerprint
+        k : how many candidates
+        pixel_spacing_mm : mm per pixel in the plane of the bone; goes before what the file says
+        where : only bones with e.g. ``{"bone": "femur", "side": "L"}``; keys: bone, side, subject, id
+        mirror : look for the bone of the other side
+
+        Returns
+        -------
+        SearchResult
+            Candidates by distance. A candidate is a lead for an examiner, never an identification.
+
+        Raises
+        ------
+        ReadError
+            If a radiograph cannot be read or has no pixel spacing.
+        BoneprintError
+            If the gallery is empty, nothing fits ``where``, or the fingerprint is another embedder's.
+        """
+        started = time.perf_counter()
+        gallery = self.store.gallery()
+        chosen = _chosen(gallery, where or {})
+        if isinstance(xrays, Fingerprint):
+            template = xrays
+            if mirror:
+                raise BoneprintError("a stored fingerprint cannot be mirrored; search with the radiograph itself.")
+        else:
+            template = self.fingerprint(xrays, pixel_spacing_mm=pixel_spacing_mm, mirror=mirror)
+        if template.embedder != self.store.embedder:
+            raise BoneprintError(
+                f"fingerprint of {template.embedder}, the database holds {self.store.embedder}; "
+                "embed the radiograph again with the database's embedder."
+            )
+        kind = evidence.ONE_PROBE if template.probes == 1 else evidence.TWO_PROBES
+        calibration = evidence.of_card(self._card, kind)
+
+        ranked: list[Candidate] = []
+        certified = True
+        canvases = np.array([reference.canvas_mm for reference in gallery.references])
+        for height in np.unique(canvases[chosen]):
+            subset = chosen & (canvases == height)
+            if float(height) not in template.vectors:
+                raise BoneprintError(
+                    f"the fingerprint has no vectors for the {height:g} mm canvas of some enrolled bones; "
+                    "embed the radiograph again with this database open."
+                )
+            hits = search(gallery, template.vectors[float(height)], k, subset=None if subset.all() else subset)
+            certified &= hits.certified_exact
+            for row, distance, views in zip(hits.bones, hits.distances, hits.nearest_views):
+                candidate = Candidate(
+                    rank=0,
+                    reference=gallery.references[row],
+                    distance=float(distance),
+                    angle_deg=float(gallery.angles_deg[views[0]]),
+                    within_margin=float(distance) <= calibration.threshold.value,
+                    log10_lr=calibration.log10_lr(float(distance)),
+                )
+                ranked.append(candidate)
+        ranked.sort(key=lambda candidate: candidate.distance)
+        return SearchResult(
+            candidates=tuple(replace(candidate, rank=rank) for rank, candidate in enumerate(ranked[:k], 1)),
+            bones=int(chosen.sum()),
+            views=int(np.diff(gallery.offsets)[chosen].sum()),
+            generation=gallery.generation,
+            threshold=calibration.threshold,
+            certified_exact=certified,
+            seconds=time.perf_counter() - started,
+        )
+
+    def verify(self, first: probe.Xray, second: probe.Xray, *, pixel_spacing_mm: float | None = None) -> Verification:
+        """Compare two radiographs with this database's embedder; see `boneprint.verify`."""
+        return verify(first, second, pixel_spacing_mm=pixel_spacing_mm, weights=self._weights)
+
+    def info(self) -> dict[str, Any]:
+        """Size, bones by kind, views, generation, embedder."""
+        gallery = self.store.gallery()
+        return {
+            "path": str(self.store.path),
+            "bones": gallery.bones,
+            "views": gallery.views,
+            "subjects": len({reference.subject_id for reference in gallery.references}),
+            "kinds": dict(Counter(reference.bone for reference in gallery.references)),
+            "generation": gallery.generation,
+            "pending_segments": self.store.pending,
+            "embedder": self.store.embedder,
+            "bytes": self.store.path.stat().st_size,
+        }
+
+    def check(self) -> list[Finding]:
+        """Verify every checksum of the database's files."""
+        return self.store.check()
+
+    def checkpoint(self) -> int:
+        """Merge pending segments into one file; returns the generation it covers."""
+        return self.store.checkpoint()
+
+    def close(self) -> None:
+        """Let the next writer come."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def verify(
+    first: probe.Xray,
+    second: probe.Xray,
+    *,
+    pixel_spacing_mm: float | None = None,
+    weights: str | Path | None = None,
+) -> Verification:
+    """Whether two radiographs show the same bone: margin verdict and likelihood ratio.
+
+    Parameters
+    ----------
+    first, second : paths, Radiographs, arrays or tensors, seen from about the same side
+    pixel_spacing_mm : mm per pixel in the plane of the bone, for both; goes before what the files say
+
+    Raises
+    ------
+    ReadError
+        If either cannot be read or has no pixel spacing.
+    """
+    pair = [probe.as_radiograph(xray, pixel_spacing_mm=pixel_spacing_mm) for xray in (first, second)]
+    embedder = embed.load_embedder(Path(weights) if weights else embed.SHIPPED)
+    vectors = embedder.embed(pair, probe.common_canvas(pair))
+    return evidence.verdict(vectors[0], vectors[1], evidence.of_card(embedder.card, evidence.PAIR))
+
+
+def _chosen(gallery: Gallery, where: Mapping[str, str]) -> NDArray[np.bool_]:
+    """(N,) bool: which bones fit every condition; an unknown key or an empty choice is an error."""
+    for key in where:
+        if key not in WHERE:
+            raise BoneprintError(f"--where {key}=...: unknown key, expected one of {', '.join(WHERE)}.")
+    chosen = np.array(
+        [
+            all((getattr(reference, WHERE[key]) or "") == value for key, value in where.items())
+            for reference in gallery.references
+        ],
+        dtype=bool,
+    )
+    if not chosen.any():
+        said = " ".join(f"{key}={value}" for key, value in where.items())
+        raise BoneprintError(
+            f"none of {gallery.bones} enrolled bones fits {said}; `boneprint info` lists the kinds."
+            if gallery.bones
+            else "the database holds no bones. Run `boneprint ingest CT_DIR` first."
+        )
+    return chosen

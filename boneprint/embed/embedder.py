@@ -1,0 +1,61 @@
+"""From radiographs to fingerprints."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from boneprint.embed import weights
+from boneprint.embed.card import SHIPPED, embedder_id
+from boneprint.embed.preprocess import preprocess
+from boneprint.nouns import Canvas, Radiograph
+
+_BATCH = 64
+
+
+class Embedder:
+    """A fingerprint network ready for use, on the GPU where there is one.
+
+    Attributes
+    ----------
+    id : name and weights hash; a store accepts the vectors of one id only
+    card : training, calibration and limits, as in the JSON file beside the weights
+    """
+
+    def __init__(self, path: Path = SHIPPED) -> None:
+        network, self.card = weights.load(path)
+        self.id = embedder_id(self.card)
+        self._device = weights.device()
+        self._network = network.to(self._device)
+
+    def embed(self, radiographs: Sequence[Radiograph], canvas: Canvas) -> NDArray[np.float32]:
+        """Fingerprint each view.
+
+        Parameters
+        ----------
+        radiographs : N pictures with known pixel spacing
+        canvas : the field of view they are put on; only vectors of one canvas can be compared
+
+        Returns
+        -------
+        (N, 128) float32, unit rows
+
+        Raises
+        ------
+        ReadError
+            If a pixel spacing is unknown or absurd.
+        """
+        images = torch.cat([preprocess(radiograph, canvas) for radiograph in radiographs])[:, None]
+        with torch.inference_mode():
+            parts = [self._network(part.to(self._device)).float().cpu() for part in torch.split(images, _BATCH)]
+        vectors: NDArray[np.float32] = torch.cat(parts).numpy()
+        return vectors
+
+
+@cache
+def load_embedder(path: Path = SHIPPED) -> Embedder:
+    """The shipped embedder, or one from a weights file of the user's; loaded once."""
+    return Embedder(path)

@@ -1,0 +1,55 @@
+"""Weights on disk: a safetensors file with its card beside it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from boneprint.embed.card import read_card, sha256_of, weights_path, write_card
+from boneprint.embed.networks import Compact
+from boneprint.errors import BoneprintError
+
+
+def save(network: Compact, path: Path, card: dict[str, Any]) -> None:
+    """Write the weights in half precision, then their card: a card never describes weights that are not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in network.state_dict().items()
+    }
+    written = path.with_suffix(".safetensors.tmp")
+    save_file(half, written)
+    written.replace(weights_path(path))
+    write_card(path, card)
+
+
+def load(path: Path) -> tuple[Compact, dict[str, Any]]:
+    """Read a network in evaluation mode and its card.
+
+    Raises
+    ------
+    BoneprintError
+        If either file is missing or damaged, or they do not belong together.
+    """
+    card = read_card(path)
+    file = weights_path(path)
+    found = sha256_of(file)
+    if card["weights_sha256"] != found:
+        raise BoneprintError(
+            f"{file}: SHA-256 {found[:12]}..., its card expects {card['weights_sha256'][:12]}...; "
+            "copy both files again, together."
+        )
+    network = Compact(int(card["dimension"]))
+    try:
+        network.load_state_dict(load_file(file))
+    except (SafetensorError, RuntimeError) as error:
+        said = str(error).splitlines()[0]
+        raise BoneprintError(f"{file}: not the weights of this network ({said}); copy them again.") from error
+    return network.float().eval(), card
+
+
+def device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,88 @@
+"""What may enter a store: checked before a byte is written."""
+
+from collections.abc import Sequence, Set
+from pathlib import Path
+
+import numpy as np
+
+from boneprint.errors import StoreError
+from boneprint.index.exact import UNIT_TOLERANCE
+from boneprint.index.segment import TEXT_COLUMNS, encoded
+from boneprint.nouns import Enrolment, Reference
+
+
+def check_enrolments(store: Path, enrolments: Sequence[Enrolment], enrolled: Set[str], dim: int) -> None:
+    """Refuse bones that are enrolled already and vectors that would spoil every later search.
+
+    Parameters
+    ----------
+    store : for messages
+    enrolments : bones about to be appended together
+    enrolled : bone ids that the store holds
+    dim : D of the store
+
+    Raises
+    ------
+    StoreError
+        For the first thing found wrong.
+    """
+    coming: set[str] = set()
+    for enrolment in enrolments:
+        reference = enrolment.reference
+        if reference.bone_id in enrolled or reference.bone_id in coming:
+            raise StoreError(
+                f"{store}: bone {reference.bone_id!r} (from {reference.source}) is enrolled already, "
+                "expected a new bone id. Skip it, or enrol it under another id."
+            )
+        coming.add(reference.bone_id)
+        _check_reference(store, reference)
+        _check_vectors(store, enrolment, dim)
+
+
+def _check_reference(store: Path, reference: Reference) -> None:
+    if not reference.bone_id or reference.laterality == "":
+        field = "laterality" if reference.bone_id else "bone_id"
+        raise StoreError(
+            f"{store}: bone {reference.bone_id!r} (from {reference.source}) has an empty {field}, expected "
+            f"{'None where the side is unknown' if reference.bone_id else 'a name that no other bone has'}. Fill it in."
+        )
+    for field in TEXT_COLUMNS:
+        text = getattr(reference, field) or ""
+        try:
+            encoded(text)
+        except UnicodeEncodeError:
+            text = "\0"
+        if "\0" in text:
+            raise StoreError(
+                f"{store}: {field} of bone {reference.bone_id!r} holds a NUL or half a surrogate pair, "
+                "expected text that UTF-8 can hold. Rename it."
+            )
+
+
+def _check_vectors(store: Path, enrolment: Enrolment, dim: int) -> None:
+    vectors, angles_deg = enrolment.vectors, enrolment.angles_deg
+    who = f"{store}: bone {enrolment.reference.bone_id!r}"
+    if vectors.ndim != 2 or vectors.shape[1] != dim or len(vectors) == 0:
+        raise StoreError(
+            f"{who}: vectors of shape {vectors.shape}, expected (V, {dim}) with at least one view. "
+            "Embed it with the embedder of this store."
+        )
+    if vectors.dtype != np.float32 or angles_deg.dtype != np.float32:
+        raise StoreError(
+            f"{who}: vectors of type {vectors.dtype} and angles of type {angles_deg.dtype}, expected float32. "
+            "Convert them with .astype(numpy.float32)."
+        )
+    if angles_deg.shape != (len(vectors),):
+        raise StoreError(
+            f"{who}: angles of shape {angles_deg.shape} for {len(vectors)} views, expected one for each. "
+            "Use NaN where the angle is unknown."
+        )
+    if not np.isfinite(vectors).all():
+        raise StoreError(f"{who}: NaN or infinity in its vectors, expected unit rows. Embed its views again.")
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    worst = norms[np.abs(norms - 1).argmax()]
+    if abs(worst - 1) > UNIT_TOLERANCE:
+        raise StoreError(
+            f"{who}: a vector of length {worst:.6f}, expected 1 within {UNIT_TOLERANCE:g}. "
+            "Divide each row by its Euclidean norm."
+        )

@@ -1,0 +1,316 @@
+"""The store: enrolled bones in one HDF5 file that is never edited in place, with one writer and many readers."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from boneprint.errors import StoreError
+from boneprint.index.check import Finding, check
+from boneprint.index.enrolment import check_enrolments
+from boneprint.index.gallery import Gallery
+from boneprint.index.graph import EXACT_VIEWS, PrototypeGraph
+from boneprint.index.publish import TEMPORARY, WriterLock, make_folder, publish
+from boneprint.index.segment import read_segment, write_segment
+from boneprint.index.snapshot import (
+    Snapshot,
+    base_missing,
+    segment_generations,
+    segment_path,
+    take_snapshot,
+    wal_folder,
+)
+from boneprint.nouns import Enrolment
+
+
+class Store:
+    """An open store; make one with `Store.open`, and close it or use it in a ``with`` statement."""
+
+    def __init__(self, path: Path, snapshot: Snapshot, lock: WriterLock | None) -> None:
+        self._path = path
+        self._snapshot = snapshot
+        self._lock = lock
+        self._shown: tuple[Snapshot, Gallery] | None = None
+        # Only a writer needs them; nobody else changes them while it holds the lock.
+        self._bone_ids: set[str] | None = None
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: str | Path, *, writable: bool = False, embedder: str | None = None, dim: int = 128) -> Self:
+        """Open a store; opened for writing it is made where there is none.
+
+        Parameters
+        ----------
+        path : the base file, NAME.h5
+        writable : become the one writer, and remove what a killed writer left behind
+        embedder : id of what makes the vectors, e.g. "compact-1:ab12cd34ef56"; a store of another one is refused
+        dim : D of a store that is made now; an existing one keeps its own
+
+        Raises
+        ------
+        StoreError
+            If there is no store to read, it is damaged or of a newer format, its vectors were made by another
+            embedder, or another writer holds it.
+        """
+        path = Path(path)
+        if not writable:
+            snapshot = take_snapshot(path)
+            _check_embedder(path, snapshot, embedder)
+            return cls(path, snapshot, None)
+        if not path.parent.is_dir():
+            raise StoreError(f"{path}: the folder {path.parent} does not exist. Make it, or name another file (--db).")
+        if path.exists():
+            # Before the lock: nothing is written beside a file that turns out to be no store of ours.
+            _check_embedder(path, take_snapshot(path), embedder)
+        with _told(path):
+            lock = WriterLock(path)
+            lock.acquire()
+            try:
+                if not path.exists():
+                    _make(path, embedder, dim)
+                snapshot = take_snapshot(path)
+                _check_embedder(path, snapshot, embedder)
+                _remove_left_overs(path, snapshot.base.generation)
+            except BaseException:
+                lock.release()
+                raise
+        return cls(path, snapshot, lock)
+
+    @property
+    def path(self) -> Path:
+        """The base file."""
+        return self._path
+
+    @property
+    def writable(self) -> bool:
+        """Whether this is the writer."""
+        return self._lock is not None and not self._closed
+
+    @property
+    def embedder(self) -> str:
+        """Id of what made the vectors."""
+        return self._snapshot.base.embedder
+
+    @property
+    def dim(self) -> int:
+        """D, the length of a fingerprint."""
+        return self._snapshot.base.dim
+
+    @property
+    def generation(self) -> int:
+        """Number of the last append that this object has made or seen."""
+        return self._snapshot.generation
+
+    @property
+    def pending(self) -> int:
+        """How many segments wait for a checkpoint, as last seen; each costs a reader about a millisecond to open."""
+        return len(self._snapshot.segments)
+
+    def append(self, enrolments: Sequence[Enrolment]) -> int:
+        """Add bones; when this returns they survive a killed process and a power cut.
+
+        Parameters
+        ----------
+        enrolments : bones with (V, D) float32 unit rows; all of them become visible at once, or none
+
+        Returns
+        -------
+        int
+            The new generation; the present one if there was nothing to add.
+
+        Raises
+        ------
+        StoreError
+            If a bone id is enrolled already, vectors or angles are not as they must be, or the disk refuses.
+        """
+        self._check_writable()
+        self._refresh_if_published()
+        if self._bone_ids is None:
+            references = chain.from_iterable(part.references for part in self._snapshot.parts)
+            self._bone_ids = {reference.bone_id for reference in references}
+        check_enrolments(self._path, enrolments, self._bone_ids, self.dim)
+        if not enrolments:
+            return self.generation
+        base = self._snapshot.base
+        generation = self.generation + 1
+        target = segment_path(self._path, generation)
+        with _told(self._path):
+            make_folder(target.parent)
+            publish(
+                target,
+                lambda path: write_segment(
+                    path,
+                    store_id=base.store_id,
+                    embedder=base.embedder,
+                    dim=base.dim,
+                    generation=generation,
+                    references=[enrolment.reference for enrolment in enrolments],
+                    vectors=[enrolment.vectors for enrolment in enrolments],
+                    offsets=np.cumsum([0, *(len(enrolment.vectors) for enrolment in enrolments)], dtype=np.int64),
+                    angles_deg=np.concatenate([enrolment.angles_deg for enrolment in enrolments]),
+                ),
+            )
+        self._bone_ids.update(enrolment.reference.bone_id for enrolment in enrolments)
+        self._snapshot = Snapshot(base, (*self._snapshot.segments, read_segment(target, mapped=False)))
+        return generation
+
+    def checkpoint(self) -> int:
+        """Merge the segments into a new base, with an index where the gallery is large; the generation stays.
+
+        All vectors are verified before they are copied. Readers keep what they have.
+
+        Returns
+        -------
+        int
+            The generation that the base now covers.
+
+        Raises
+        ------
+        StoreError
+            If vectors are damaged, or the disk refuses.
+        """
+        self._check_writable()
+        self._snapshot = snapshot = take_snapshot(self._path, self._snapshot)
+        unindexed = snapshot.base.views > EXACT_VIEWS and self._base_graph() is None
+        if snapshot.segments or unindexed:
+            for part in snapshot.parts:
+                part.verify_vectors()
+            graph = None
+            if snapshot.views > EXACT_VIEWS:
+                graph = PrototypeGraph.built(snapshot.views_by_bone(), self.dim, self._base_graph()).stored()
+            with _told(self._path):
+                publish(
+                    self._path,
+                    lambda path: write_segment(
+                        path,
+                        store_id=snapshot.base.store_id,
+                        embedder=snapshot.base.embedder,
+                        dim=snapshot.base.dim,
+                        generation=snapshot.generation,
+                        references=list(chain.from_iterable(part.references for part in snapshot.parts)),
+                        vectors=[part.vectors for part in snapshot.parts],
+                        offsets=snapshot.joined_offsets(),
+                        angles_deg=np.concatenate([part.angles_deg for part in snapshot.parts]),
+                        graph=graph,
+                    ),
+                )
+            self._snapshot = take_snapshot(self._path)
+        with _told(self._path):
+            _remove_left_overs(self._path, self._snapshot.base.generation)
+        return self.generation
+
+    def gallery(self) -> Gallery:
+        """The newest generation as a gallery that never changes; the same object while nothing new was published."""
+        self._check_open()
+        self._snapshot = take_snapshot(self._path, self._snapshot)
+        if self._shown is None or self._shown[0] is not self._snapshot:
+            self._shown = self._snapshot, self._snapshot.gallery()
+        return self._shown[1]
+
+    def check(self) -> list[Finding]:
+        """Verify every checksum of every file; see `boneprint.index.check.check`."""
+        return check(self._path)
+
+    def close(self) -> None:
+        """Let the next writer come. Galleries stay usable. Segments stay pending: `checkpoint` merges them."""
+        if self._lock is not None and not self._closed:
+            self._lock.release()
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"{self._path}: this store object is closed, expected an open one. Open it again.")
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        if self._lock is None:
+            raise StoreError(f"{self._path}: opened for reading only. Open it with writable=True to change it.")
+
+    def _refresh_if_published(self) -> None:
+        # An append that was interrupted (Ctrl-C, a failed fsync) after its segment had got its name did happen.
+        # Published segments are never replaced, so what is there is taken in before the next number is given out.
+        if segment_path(self._path, self.generation + 1).exists():
+            self._snapshot = take_snapshot(self._path, self._snapshot)
+            self._bone_ids = None
+
+    def _base_graph(self) -> PrototypeGraph | None:
+        """The index that the base holds; None where it holds none that is in order."""
+        base = self._snapshot.base
+        try:
+            stored = base.graph()
+            return stored and PrototypeGraph.restored(*stored, bones=len(base.references), dim=base.dim)
+        except (StoreError, ValueError):
+            return None
+
+
+def _make(path: Path, embedder: str | None, dim: int) -> None:
+    if segment_generations(path):
+        # They would become part of the new store, with whatever made them.
+        raise StoreError(base_missing(path))
+    if embedder is None:
+        raise StoreError(f"{path}: no such file, and without an embedder id none can be made. Give embedder=.")
+    if dim < 1:
+        raise StoreError(f"{path}: fingerprints of dimension {dim}, expected at least 1.")
+    publish(
+        path,
+        lambda temporary: write_segment(
+            temporary,
+            store_id=uuid.uuid4().hex,
+            embedder=embedder,
+            dim=dim,
+            generation=0,
+            references=[],
+            vectors=[],
+            offsets=np.zeros(1, np.int64),
+            angles_deg=np.zeros(0, np.float32),
+        ),
+    )
+
+
+def _check_embedder(path: Path, snapshot: Snapshot, embedder: str | None) -> None:
+    found = snapshot.base.embedder
+    if embedder is not None and embedder != found:
+        raise StoreError(
+            f"{path}: its fingerprints were made by {found}, expected {embedder}; the two cannot be compared. "
+            f"Ingest into another file with --db, or use the boneprint version or weights that made {found}."
+        )
+
+
+def _remove_left_overs(path: Path, covered: int) -> None:
+    """Remove what a killed writer left: temporary files, and segments that the base covers. For the writer only."""
+    path.with_name(path.name + TEMPORARY).unlink(missing_ok=True)
+    folder = wal_folder(path)
+    if not folder.is_dir():
+        return
+    for temporary in folder.glob(f"*{TEMPORARY}"):
+        temporary.unlink(missing_ok=True)
+    for generation in segment_generations(path):
+        if generation <= covered:
+            segment_path(path, generation).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say in one line what the disk refused; h5py says it as OSError or RuntimeError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise StoreError(
+            f"{path}: could not be written ({' '.join(str(error).split())}); what was stored before is unharmed. "
+            "Make room on a disk that can be written, and run it again."
+        ) from error

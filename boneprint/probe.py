@@ -1,0 +1,105 @@
+"""The road of an X-ray: anything a caller hands over becomes Radiographs, and these a Fingerprint."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneprint import read
+from boneprint.errors import ReadError
+from boneprint.nouns import Canvas, Fingerprint, Radiograph, canvas_for, canvas_of_height
+
+if TYPE_CHECKING:
+    from boneprint.embed import Embedder
+
+# A path, a Radiograph, or a (H, W) numpy array or torch tensor with bone bright.
+Xray: TypeAlias = "str | Path | Radiograph | NDArray[Any] | Any"
+
+# What a bone is at least as bright as, as a share of the picture's own range, when its size is measured.
+_CONTENT_SHARE = 0.3
+
+
+def as_radiograph(xray: Xray, *, pixel_spacing_mm: float | None = None) -> Radiograph:
+    """Read or wrap one X-ray.
+
+    Parameters
+    ----------
+    xray : path of a PNG, JPEG, TIFF or DICOM file; a Radiograph; or an array or tensor (H, W), bone bright
+    pixel_spacing_mm : mm per pixel in the plane of the bone; goes before what the file says
+
+    Raises
+    ------
+    ReadError
+        If it cannot be read, or is no picture.
+    """
+    if isinstance(xray, Radiograph):
+        if pixel_spacing_mm is None:
+            return xray
+        return Radiograph(xray.pixels, pixel_spacing_mm, xray.view, xray.source)
+    if isinstance(xray, str | Path):
+        return read.read_radiograph(xray, pixel_spacing_mm=pixel_spacing_mm)
+    if hasattr(xray, "detach"):
+        xray = xray.detach().cpu().numpy()
+    pixels = np.asarray(xray)
+    if pixels.dtype == object or pixels.ndim != 2:
+        raise ReadError(
+            f"X-ray given as {type(xray).__name__} of shape {pixels.shape}; expected a path, a Radiograph, "
+            "or one grey image (H, W) as array or tensor."
+        )
+    return Radiograph(pixels.astype(np.float32), pixel_spacing_mm, None, "array")
+
+
+def as_radiographs(xrays: Xray | Sequence[Xray], *, pixel_spacing_mm: float | None = None) -> list[Radiograph]:
+    """One X-ray, or several of one bone."""
+    given = xrays if isinstance(xrays, list | tuple) else [xrays]
+    radiographs = [as_radiograph(xray, pixel_spacing_mm=pixel_spacing_mm) for xray in given]
+    if not radiographs:
+        raise ReadError("no X-ray was given; expected at least one.")
+    return radiographs
+
+
+def fingerprint(
+    radiographs: Sequence[Radiograph], canvas_heights_mm: Iterable[float], embedder: "Embedder", *, mirror: bool = False
+) -> Fingerprint:
+    """Embed P radiographs of one bone on every canvas that a gallery holds.
+
+    Parameters
+    ----------
+    mirror : turn left and right round first, to look for the bone of the other side
+    """
+    if mirror:
+        radiographs = [Radiograph(r.pixels[:, ::-1], r.spacing_mm, r.view, r.source) for r in radiographs]
+    vectors = {height: embedder.embed(radiographs, canvas_of_height(height)) for height in canvas_heights_mm}
+    return Fingerprint(vectors, embedder.id)
+
+
+def common_canvas(radiographs: Sequence[Radiograph]) -> Canvas:
+    """The smallest canvas that holds what every one of the pictures shows.
+
+    Raises
+    ------
+    ReadError
+        If a pixel spacing is unknown.
+    """
+    sizes = np.array([_content_mm(radiograph) for radiograph in radiographs])
+    height, width = sizes.max(axis=0)
+    return canvas_for(float(height), float(width), long=bool(height > 1.6 * width))
+
+
+def _content_mm(radiograph: Radiograph) -> tuple[float, float]:
+    """Height and width of what is bright in a picture."""
+    if radiograph.spacing_mm is None:
+        raise ReadError(
+            f"{radiograph.source}: no pixel spacing in the file, needed for real-world proportions. "
+            "Pass --pixel-spacing MM (pixel_spacing_mm=) as measured in the plane of the bone."
+        )
+    low, high = np.quantile(radiograph.pixels, [0.01, 0.995])
+    bright = radiograph.pixels > low + _CONTENT_SHARE * (high - low)
+    extents = []
+    for axis in (1, 0):
+        # Rows and columns with hardly a bright pixel are noise or a marker.
+        filled = np.flatnonzero(bright.mean(axis=axis) > 0.01)
+        extents.append((filled[-1] - filled[0] + 1) * radiograph.spacing_mm if len(filled) else 0.0)
+    return extents[0], extents[1]

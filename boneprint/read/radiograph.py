@@ -1,0 +1,49 @@
+"""One radiograph from one file, whatever its format."""
+
+import math
+from pathlib import Path
+
+from boneprint.errors import ReadError
+from boneprint.nouns import Radiograph
+from boneprint.read.content import kind_of
+
+
+def read_radiograph(path: Path | str, *, pixel_spacing_mm: float | None = None, view: str | None = None) -> Radiograph:
+    """Read a radiograph from DICOM (CR, DX, RF, XA, MG, secondary capture), PNG, JPEG, TIFF or BMP, by its content.
+
+    Parameters
+    ----------
+    path : the file
+    pixel_spacing_mm : mm per pixel in the plane of the bone; overrules what the file says
+    view : e.g. "AP"; overrules what the file says
+
+    Returns
+    -------
+    Radiograph
+        Bone bright, pixels square; spacing None where nothing trustworthy is known.
+
+    Raises
+    ------
+    ReadError
+        If the file is missing, no radiograph, damaged, or the spacing given is no positive number.
+    """
+    path = Path(path)
+    if pixel_spacing_mm is not None and not (math.isfinite(pixel_spacing_mm) and pixel_spacing_mm > 0):
+        raise ReadError(f"{path}: pixel spacing {pixel_spacing_mm} mm was given, expected a positive number of mm.")
+    if path.is_dir():
+        raise ReadError(f"{path}: a folder, expected one radiograph. Give a file; CT folders go to `boneprint ingest`.")
+    kind = kind_of(path)
+    if kind == "dicom":
+        from boneprint.read.dicom.radiograph import read_dicom_radiograph
+
+        return read_dicom_radiograph(path, pixel_spacing_mm=pixel_spacing_mm, view=view)
+    if kind == "nifti":
+        raise ReadError(f"{path}: a NIfTI volume, expected a radiograph. CTs go to `boneprint ingest`.")
+    if kind in ("unknown", "zip"):
+        raise ReadError(
+            f"{path}: none of the formats DICOM, PNG, JPEG, TIFF, BMP, expected a radiograph. "
+            "Check the file, or export it again as DICOM or PNG."
+        )
+    from boneprint.read.image import read_image
+
+    return read_image(path, pixel_spacing_mm=pixel_spacing_mm, view=view)

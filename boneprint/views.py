@@ -1,0 +1,85 @@
+"""Views of one CT: what is enrolled of it, S1's images, and a single natural-looking radiograph."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from boneprint import bone, drr
+from boneprint.errors import BoneprintError
+from boneprint.nouns import Radiograph, Volume
+from boneprint.read import CtSource, find_series, write_png
+
+ENROLMENT_VIEWS = len(drr.ENROLMENT_ANGLES)
+S1_IMAGES = 900
+
+# What is kept around the bone in a natural radiograph: everything denser than this, so the limb with its skin.
+_BODY_HU = -300.0
+
+
+def enrolment(volume: Volume, source: str) -> list[Radiograph]:
+    """The views that `ingest` embeds: bone alone, all the way round."""
+    isolated = bone.isolate(volume)
+    return drr.enrolment_views(bone.upright(isolated, bone.find_pose(isolated)), source)
+
+
+def s1(volume: Volume, source: str) -> Iterator[Radiograph]:
+    """The 900 joined images of S1, one after the other; ``view`` names angles and energy."""
+    isolated = bone.isolate(volume)
+    pose = bone.find_pose(isolated)
+    step = float(min(volume.spacing_mm))
+    return drr.s1_images(bone.upright(isolated, pose, step), long=pose.long, source=source)
+
+
+def one_enrolled(volume: Volume, angle_deg: float, source: str) -> Radiograph:
+    """The enrolled view at one angle, made again."""
+    isolated = bone.isolate(volume)
+    return drr.enrolment_view(bone.upright(isolated, bone.find_pose(isolated)), angle_deg, source)
+
+
+def natural(
+    volume: Volume,
+    *,
+    angle_deg: float = 0.0,
+    in_plane_deg: float = 0.0,
+    tilt_deg: tuple[float, float] = (0.0, 0.0),
+    seed: int = 0,
+    source: str = "radiograph",
+) -> Radiograph:
+    """A radiograph of the whole CT, soft tissue too, in a pose and exposure of its own.
+
+    Parameters
+    ----------
+    angle_deg : about the long axis; 0 = AP, 90 = ML
+    in_plane_deg : rotation of the picture
+    tilt_deg : how far the bone lies from parallel to the detector, about its x and y axes
+    seed : of exposure, blur, scatter and noise
+    """
+    pose = bone.find_pose(bone.isolate(volume)).turned(*tilt_deg)
+    around = bone.upright(volume, pose, float(min(volume.spacing_mm)), content_hu=_BODY_HU)
+    return drr.natural_radiograph(around, angle_deg=angle_deg, in_plane_deg=in_plane_deg, seed=seed, source=source)
+
+
+def single_ct(path: Path | str) -> CtSource:
+    """The one CT of a folder or file.
+
+    Raises
+    ------
+    BoneprintError
+        If there is none, or more than one.
+    """
+    sources = find_series(path).sources
+    if len(sources) != 1:
+        named = ", ".join(source.label for source in sources[:5])
+        raise BoneprintError(
+            f"{path}: {len(sources)} CT series{': ' + named if named else ''}; expected one. Name its own folder."
+        )
+    return sources[0]
+
+
+def write_views(radiographs: Iterator[Radiograph] | list[Radiograph], folder: Path | str) -> Iterator[Path]:
+    """Write each view as a PNG with its pixel spacing, named by its view, and say which."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for radiograph in radiographs:
+        path = folder / f"{(radiograph.view or 'view').replace(' ', '_')}.png"
+        write_png(path, radiograph, bits=8)
+        yield path

@@ -1,0 +1,172 @@
+"""Damage: no flipped bit goes unseen, none crashes the process, and the graph is only a cache."""
+
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+from test_index_enrolment import DIM, contents, expected, make_bone, unit
+
+from boneprint.errors import StoreError
+from boneprint.index import Store, check, search
+
+FLIPS = 300
+
+
+def flip(path, position, bit=0):
+    with path.open("r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 1 << bit]))
+
+
+def place_of(path, dataset):
+    """Offset and length of a dataset, from the seal: plain text in front of the HDF5 data."""
+    for line in path.read_bytes()[:8192].decode().splitlines():
+        if line.startswith("part ") and line.endswith(f" {dataset}"):
+            return [int(number) for number in line.split()[1:3]]
+    raise KeyError(dataset)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "bones.h5"
+    with Store.open(path, writable=True, embedder="fake:1", dim=DIM) as store:
+        store.append([make_bone(0), make_bone(1)])
+        store.checkpoint()
+        store.append([make_bone(2)])
+    return path
+
+
+@pytest.mark.parametrize("name", ["bones.h5", "bones.h5-wal/0000000002.h5"])
+def test_every_flipped_bit_of_a_small_store_is_refused_and_reported(path, name):
+    victim = path.parent / name
+    whole = victim.read_bytes()
+    rng = np.random.default_rng(1)
+    # Half of them in the seal's text and the last kilobytes, where the columns lie.
+    positions = np.concatenate([rng.integers(len(whole), size=FLIPS // 2), rng.integers(1500, size=FLIPS // 2)])
+    for position in positions.tolist():
+        flip(victim, position, bit=int(rng.integers(8)))
+        with pytest.raises(StoreError) as refusal:
+            Store.open(path)
+        assert "\n" not in str(refusal.value)
+        assert any(not finding.ok and finding.file == victim for finding in check(path)), position
+        victim.write_bytes(whole)
+    assert all(finding.ok for finding in check(path))
+
+
+@pytest.mark.parametrize("dataset", ["vectors", "angles_deg", "offsets", "references/bone_id", "references/canvas_mm"])
+def test_the_check_names_the_damaged_dataset(path, dataset):
+    offset, length = place_of(path, dataset)
+    flip(path, offset + length // 2)
+    (finding,) = [finding for finding in check(path) if not finding.ok]
+    assert dataset in finding.message
+    assert "backup" in finding.message
+
+
+def test_the_check_tells_what_is_in_order_and_what_is_left_over(path):
+    (path.parent / "bones.h5.tmp").write_bytes(b"half a base")
+    findings = check(path)
+    assert [finding.ok for finding in findings] == [True, True, True]
+    assert "2 bones, 6 views" in findings[0].message
+    assert "left over" in findings[2].message
+    with Store.open(path, writable=True) as store:
+        assert len(store.check()) == 2
+
+
+def test_a_checkpoint_does_not_carry_damaged_vectors_on(path):
+    with Store.open(path, writable=True) as store:
+        flip(path, place_of(path, "vectors")[0])
+        with pytest.raises(StoreError, match="vectors does not match its checksum"):
+            store.checkpoint()
+
+
+# The graph: 1,200 bones of 56 views are more than the 50,000 up to which all are looked at, and, for exact search, more
+# than one block.
+BONES, VIEWS, WIDTH = 1200, 56, 32
+
+
+def many_bones():
+    return [make_bone(number, views=VIEWS, dim=WIDTH, spread=0.25) for number in range(BONES)]
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    path = tmp_path_factory.mktemp("large") / "bones.h5"
+    with Store.open(path, writable=True, embedder="fake:1", dim=WIDTH) as store:
+        store.append(many_bones())
+        store.checkpoint()
+    return path
+
+
+@pytest.fixture
+def large_copy(large, tmp_path):
+    return shutil.copy(large, tmp_path / "bones.h5")
+
+
+def probes_of(gallery, bones):
+    rng = np.random.default_rng(4)
+    views = gallery.vectors[gallery.offsets[bones] + VIEWS // 2]
+    return unit(views + 0.5 * rng.normal(size=views.shape) / np.sqrt(WIDTH))
+
+
+def assert_finds_what_exact_search_finds(gallery, count=60):
+    for bone, probe in zip(range(0, BONES, BONES // count), probes_of(gallery, np.arange(0, BONES, BONES // count))):
+        exact = search(gallery, probe[None], 3, exact=True)
+        hits = search(gallery, probe[None], 3)
+        assert hits.bones[0] == exact.bones[0] == bone
+        assert hits.distances[0] == exact.distances[0]
+        assert hits.nearest_views[0] == exact.nearest_views[0]
+
+
+def test_a_large_gallery_is_searched_by_its_stored_graph_with_the_same_best_bone(large):
+    with Store.open(large) as store, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gallery = store.gallery()
+        assert isinstance(gallery.vectors.base, np.ndarray | memoryview)
+        assert_finds_what_exact_search_finds(gallery)
+    assert contents(gallery) == expected(many_bones())
+
+
+def test_pending_bones_are_found_beside_the_graph_and_then_in_it(large_copy):
+    late = make_bone(BONES, views=VIEWS, dim=WIDTH)
+    with Store.open(large_copy, writable=True) as store:
+        store.append([late])
+        for _ in range(2):
+            assert search(store.gallery(), late.vectors[:1], 1).bones.tolist() == [BONES]
+            store.checkpoint()
+        assert store.gallery().graph.bones == BONES + 1
+        assert_finds_what_exact_search_finds(store.gallery(), count=6)
+
+
+@pytest.mark.parametrize("dataset", ["hnsw_data_level0", "hnsw_link_lists", "prototypes", "radii"])
+def test_a_damaged_graph_is_rebuilt_with_a_warning_and_mended_by_a_checkpoint(large_copy, dataset):
+    offset, length = place_of(large_copy, f"graph/{dataset}")
+    flip(large_copy, offset + length // 2)
+    assert [finding.ok for finding in check(large_copy)] == [False]
+    with Store.open(large_copy) as store:
+        gallery = store.gallery()
+        with pytest.warns(UserWarning, match=f"graph/{dataset}.*rebuilding"):
+            search(gallery, gallery.vectors[:1], 1)
+        assert_finds_what_exact_search_finds(gallery, count=6)
+    with Store.open(large_copy, writable=True) as store:
+        store.checkpoint()
+    assert [finding.ok for finding in check(large_copy)] == [True]
+
+
+def test_the_same_bones_make_the_same_graph(large, tmp_path):
+    twin = tmp_path / "bones.h5"
+    with Store.open(twin, writable=True, embedder="fake:1", dim=WIDTH) as store:
+        store.append(many_bones()[:1100])
+        store.checkpoint()
+        store.append(many_bones()[1100:])
+        store.checkpoint()
+    for dataset in ("vectors", "graph/prototypes", "graph/hnsw_data_level0", "graph/hnsw_link_lists"):
+        first, second = ((offset, path) for path in (large, twin) for offset in [place_of(path, dataset)])
+        assert _bytes(*first) == _bytes(*second)
+
+
+def _bytes(place, path):
+    offset, length = place
+    return path.read_bytes()[offset : offset + length]

@@ -1,0 +1,91 @@
+"""What may enter a store. Other tests of the index take their bones from here."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from boneprint.errors import StoreError
+from boneprint.index import Store
+from boneprint.nouns import Enrolment, Reference
+
+DIM = 8
+
+
+def unit(rows):
+    rows = np.asarray(rows, dtype=np.float64)
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def make_bone(number, views=3, dim=DIM, spread=0.3, **reference):
+    """A bone that is a pure function of its number."""
+    rng = np.random.default_rng(number)
+    known = {
+        "bone_id": f"bone-{number}",
+        "subject_id": f"subject-{number // 2}",
+        "bone": "femur",
+        "laterality": [None, "L", "R"][number % 3],
+        "source": f"/ct/Größe {number}",
+        "source_hash": f"{number:064x}",
+        "part": "whole",
+        "canvas_mm": 480.0 + number,
+    }
+    vectors = unit(rng.normal(size=dim) + spread * rng.normal(size=(views, dim)))
+    angles_deg = np.linspace(-20, 20, views, dtype=np.float32)
+    return Enrolment(Reference(**(known | reference)), vectors, angles_deg)
+
+
+def contents(gallery):
+    """Everything about each bone, by its id, in comparable form."""
+    return {
+        reference.bone_id: (reference, gallery.vectors[a:b].tobytes(), gallery.angles_deg[a:b].tobytes())
+        for reference, a, b in zip(gallery.references, gallery.offsets[:-1], gallery.offsets[1:])
+    }
+
+
+def expected(bones):
+    return {
+        bone.reference.bone_id: (bone.reference, bone.vectors.tobytes(), bone.angles_deg.tobytes()) for bone in bones
+    }
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "bones.h5", writable=True, embedder="fake:1", dim=DIM) as opened:
+        opened.append([make_bone(0)])
+        yield opened
+
+
+def changed(**fields):
+    return replace(make_bone(1), **fields)
+
+
+@pytest.mark.parametrize(
+    ("bones", "said"),
+    [
+        ([make_bone(0)], "enrolled already"),
+        ([make_bone(1), make_bone(1)], "enrolled already"),
+        ([make_bone(1, dim=DIM + 1)], "(V, 8)"),
+        ([changed(vectors=np.zeros((0, DIM), np.float32), angles_deg=np.zeros(0, np.float32))], "at least one view"),
+        ([changed(vectors=make_bone(1).vectors.astype(np.float64))], "float32"),
+        ([changed(vectors=make_bone(1).vectors * np.float32(1.01))], "expected 1 within"),
+        ([changed(vectors=make_bone(1).vectors * np.float32("nan"))], "NaN"),
+        ([changed(angles_deg=np.zeros(2, np.float32))], "one for each"),
+        ([make_bone(1, bone_id="")], "empty bone_id"),
+        ([make_bone(1, laterality="")], "empty laterality"),
+        ([make_bone(1, source="a\0b")], "NUL"),
+        ([make_bone(1, subject_id="\ud800")], "surrogate"),
+    ],
+)
+def test_what_would_spoil_the_store_is_refused_in_one_line_and_leaves_no_trace(store, bones, said):
+    with pytest.raises(StoreError) as refusal:
+        store.append([make_bone(2), *bones])
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert contents(store.gallery()) == expected([make_bone(0)])
+    assert store.append([make_bone(1)]) == 2
+
+
+def test_an_unknown_angle_is_kept_as_nan(store):
+    store.append([changed(angles_deg=np.full(3, np.nan, np.float32))])
+    assert np.isnan(store.gallery().angles_deg[3:]).all()
