@@ -17,6 +17,7 @@ from boneprint.errors import BoneprintError, ReadError, StoreError
 
 if TYPE_CHECKING:
     from boneprint.database import Database, verify
+    from boneprint.index import check
     from boneprint.nouns import Fingerprint, Radiograph, Volume
 
     open = Database.open  # noqa: A001
@@ -30,16 +31,18 @@ __all__ = [
     "StoreError",
     "Volume",
     "__version__",
+    "check",
     "open",
     "verify",
 ]
 
 _HOMES = {
     "Database": "database",
-    "verify": "database",
     "Fingerprint": "nouns",
     "Radiograph": "nouns",
     "Volume": "nouns",
+    "check": "index",
+    "verify": "database",
 }
 
 

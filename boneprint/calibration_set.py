@@ -114,7 +114,7 @@ def _render(seed: int, index: int, path: Path) -> None:
     arrays["views_mm"] = np.array(enrolled[0].spacing_mm)
     for side, at in enumerate(SIDES):
         for picture in range(PICTURES):
-            taken = views.natural(volume, **probe_poses(rng, at))  # type: ignore[arg-type]
+            taken = views.natural(volume, pose=pose, **probe_poses(rng, at))  # type: ignore[arg-type]
             arrays[f"probe_{side}_{picture}"] = taken.pixels.astype(np.float16)
             arrays["probe_mm"] = np.array(taken.spacing_mm)
     written = path.with_suffix(".tmp.npz")

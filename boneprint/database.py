@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from boneprint import embed, evidence, probe
 from boneprint.errors import BoneprintError, ReadError
-from boneprint.index import Finding, Gallery, Store, search
+from boneprint.index import Gallery, Store, search
 from boneprint.nouns import Candidate, Fingerprint, Reference, SearchResult, Verification
 
 if TYPE_CHECKING:
@@ -265,10 +265,6 @@ class Database:
             "embedder": self.store.embedder,
             "bytes": self.store.path.stat().st_size,
         }
-
-    def check(self) -> list[Finding]:
-        """Verify every checksum of the database's files."""
-        return self.store.check()
 
     def checkpoint(self) -> int:
         """Merge pending segments into one file; returns the generation it covers."""

@@ -43,6 +43,7 @@ def natural(
     tilt_deg: tuple[float, float] = (0.0, 0.0),
     seed: int = 0,
     source: str = "radiograph",
+    pose: bone.Pose | None = None,
 ) -> Radiograph:
     """A radiograph of the whole CT, soft tissue too, in a pose and exposure of its own.
 
@@ -52,9 +53,10 @@ def natural(
     in_plane_deg : rotation of the picture
     tilt_deg : how far the bone lies from parallel to the detector, about its x and y axes
     seed : of exposure, blur, scatter and noise
+    pose : the canonical pose of the isolated bone, where it is known already
     """
-    pose = bone.find_pose(bone.isolate(volume)).turned(*tilt_deg)
-    around = bone.upright(volume, pose, float(min(volume.spacing_mm)), content_hu=_BODY_HU)
+    pose = pose or bone.find_pose(bone.isolate(volume))
+    around = bone.upright(volume, pose.turned(*tilt_deg), float(min(volume.spacing_mm)), content_hu=_BODY_HU)
     return drr.natural_radiograph(around, angle_deg=angle_deg, in_plane_deg=in_plane_deg, seed=seed, source=source)
 
 

@@ -93,6 +93,16 @@ def test_a_straight_shaft_cut_at_both_ends_is_no_table():
     assert (hu[Y >= 90] == -1000).all()
 
 
+def test_sparse_marrow_in_a_wide_bone_end_is_kept():
+    """A hollow ball 60 mm wide: its cavity is no slice's small hole, but closed on all sides."""
+    radius = np.sqrt((X - 90) ** 2 + (Y - 70) ** 2 + (Z - 70) ** 2)
+    ball = np.full(SHAPE, np.nan)
+    ball[radius < 30] = 900
+    ball[radius < 26] = 60
+    volume = scan(ball, thigh())
+    assert np.array_equal(on_grid(isolate(volume))[radius < 30], volume.hu[radius < 30])
+
+
 def test_metal_is_kept():
     nail = np.full(SHAPE, np.nan)
     nail[(np.hypot(X - 90, Y - 60) < 4) & (Z >= 40) & (Z <= 60)] = 3000

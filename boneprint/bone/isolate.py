@@ -26,9 +26,11 @@ from boneprint.nouns import AIR_HU, Volume
 
 # Spongy bone lies at 100-300 HU and cortical bone above 500, muscle and blood below 80 (Schneider 1996, table 1).
 BONY_HU = 200.0
-MARGIN_MM = 1.5  # partial volume at the surface: one or two voxels at the usual resolutions
+MARGIN_MM = 1.5  # partial volume at the surface
+MARGIN_VOXELS = 2  # and no more than this: fine voxels hold little of it, and a halo of flesh is none
 NECK_MM = 1.0  # half the width of a bridge across a joint that partial volume makes
-CAVITY_MM = 30.0  # a human femur's marrow cavity is up to 20 mm wide, an obturator foramen more than 30
+CAVITY_MM = 30.0  # open cavities: a human femur's is up to 20 mm wide, an obturator foramen more than 30
+CAVITY_MM3 = 150_000.0  # closed ones: the sparse ends of a human femur hold up to 100 ml, a skull 1400
 SPECK_MM3 = 20.0  # a cat's smallest phalanx is larger
 SPECK_SHARE = 0.0005  # of the largest piece: 0.1 ml beside 200 ml of spine and ribs is noise or calcification
 PART_SHARE = 0.01  # of the largest part
@@ -50,18 +52,18 @@ class Part:
     notes: tuple[str, ...] = ()
 
 
-def isolate(volume: Volume, *, threshold_hu: float = BONY_HU, margin_mm: float = MARGIN_MM) -> Volume:
+def isolate(volume: Volume, *, threshold_hu: float = BONY_HU, margin_mm: float | None = None) -> Volume:
     """Keep everything bony, metal included; turn all else to air, and crop.
 
     Kept, with their HU as they are: voxels from ``threshold_hu`` up that are not table (see
-    `boneprint.bone.surroundings`), cavities within bone up to 30 mm wide (marrow), and a thin margin around both for
-    the partial volume at the surface.
+    `boneprint.bone.surroundings`), cavities within bone (marrow: up to 30 mm wide where open, to 150 ml where closed),
+    and a thin margin around both for the partial volume at the surface.
 
     Parameters
     ----------
     volume : HU; with flesh or dry, on a table or in air
     threshold_hu : from here on a voxel is bony
-    margin_mm : kept around bony voxels, at least one voxel
+    margin_mm : kept around bone, at least one voxel; default: 1.5 mm, but at most two voxels
 
     Returns
     -------
@@ -78,7 +80,7 @@ def isolate(volume: Volume, *, threshold_hu: float = BONY_HU, margin_mm: float =
 
 
 def split(
-    volume: Volume, *, threshold_hu: float = BONY_HU, margin_mm: float = MARGIN_MM, neck_mm: float = NECK_MM
+    volume: Volume, *, threshold_hu: float = BONY_HU, margin_mm: float | None = None, neck_mm: float = NECK_MM
 ) -> list[Part]:
     """Separate what is bony into connected parts, the largest first.
 
@@ -109,10 +111,10 @@ def split(
         labels = grown_labels(labels, mask, rounds=3 * max(by))
         sizes = np.bincount(labels[mask], minlength=len(sizes))
     boxes = ndimage.find_objects(labels)
-    margin = _margin(volume, margin_mm)
+    room = _room(volume, margin_mm)
     parts = []
     for rank, label in enumerate(np.argsort(-sizes[1:], kind="stable") + 1, start=1):
-        place = widened(boxes[label - 1], margin, mask.shape)
+        place = widened(boxes[label - 1], room, mask.shape)
         part = labels[place] == label
         kept = _kept(_cropped(around, place), part, margin_mm, _air_of(volume), others=mask[place] & ~part)
         parts.append(Part(f"part-{rank}", kept, notes=_notes(labels == label)))
@@ -125,7 +127,7 @@ def by_labels(
     names: dict[int, str],
     *,
     threshold_hu: float = BONY_HU,
-    margin_mm: float = MARGIN_MM,
+    margin_mm: float | None = None,
 ) -> list[Part]:
     """Cut a CT into the bones of a label map.
 
@@ -155,14 +157,14 @@ def by_labels(
             f"label map: grid {labels.shape}, expected that of the CT, {volume.hu.shape}. "
             "Bring it onto the CT with labels_on(volume)."
         )
-    margin = _margin(volume, margin_mm)
+    room = _room(volume, margin_mm)
     parts: list[Part] = []
     taken: set[str] = set()
     for label, box in enumerate(ndimage.find_objects(labels.astype(np.int32, copy=False)), start=1):
         name = names.get(label)
         if box is None or (names and (name is None or not is_bone(name))):
             continue
-        place = widened(box, margin, labels.shape)
+        place = widened(box, room, labels.shape)
         around, own = _cropped(volume, place), np.asarray(labels[place] == label)
         if not (own & _at_least(around, threshold_hu)).any():
             continue
@@ -180,19 +182,19 @@ def by_labels(
     return parts
 
 
-def _bony(volume: Volume, threshold_hu: float, margin_mm: float) -> tuple[Volume, BoolArray]:
+def _bony(volume: Volume, threshold_hu: float, margin_mm: float | None) -> tuple[Volume, BoolArray]:
     """Bone and its cavities, without table and specks; and the volume cropped to it and its margin."""
     dense = _at_least(volume, threshold_hu)
     box = box_of(dense)
     if box is not None:
         box = box_of(dense := without_couch(volume, dense))
     if box is not None:
-        place = widened(box, _margin(volume, margin_mm), dense.shape)
+        place = widened(box, _room(volume, margin_mm), dense.shape)
         around = _cropped(volume, place)
         voxel_mm3 = float(abs(np.linalg.det(volume.affine[:3, :3])))
         pieces, _ = components(dense[place], max(8, SPECK_MM3 / voxel_mm3), SPECK_SHARE)
         if pieces.any():
-            return around, filled(pieces > 0, CAVITY_MM, volume.spacing_mm[::-1])
+            return around, filled(pieces > 0, CAVITY_MM, volume.spacing_mm[::-1], CAVITY_MM3)
     raise ReadError(
         f"CT: nothing bony in it (brightest voxel {float(volume.hu.max()):g} HU), expected bone from "
         f"{threshold_hu:g} HU up. Check that it is a CT of a bone, in Hounsfield units, or lower the threshold."
@@ -200,10 +202,10 @@ def _bony(volume: Volume, threshold_hu: float, margin_mm: float) -> tuple[Volume
 
 
 def _kept(
-    volume: Volume, mask: BoolArray, margin_mm: float, file_air_hu: float, others: BoolArray | None = None
+    volume: Volume, mask: BoolArray, margin_mm: float | None, file_air_hu: float, others: BoolArray | None = None
 ) -> Volume:
     """Crop the volume around a mask; turn to air what is beyond the margin, what is others', and the file's air."""
-    keep = grown(mask, steps(margin_mm, volume.spacing_mm[::-1], at_least=1))
+    keep = grown(mask, _reach(volume, margin_mm))
     hu: NDArray[Any] = volume.hu
     keep &= hu > file_air_hu
     if others is not None:
@@ -222,9 +224,16 @@ def _cropped(volume: Volume, box: Box) -> Volume:
     return Volume(volume.hu[box], affine)
 
 
-def _margin(volume: Volume, margin_mm: float) -> list[int]:
+def _reach(volume: Volume, margin_mm: float | None) -> list[int]:
+    """Voxels of margin along each axis of the array."""
+    if margin_mm is not None:
+        return steps(margin_mm, volume.spacing_mm[::-1], at_least=1)
+    return [min(MARGIN_VOXELS, voxels) for voxels in steps(MARGIN_MM, volume.spacing_mm[::-1], at_least=1)]
+
+
+def _room(volume: Volume, margin_mm: float | None) -> list[int]:
     """Voxels to leave around a bone: its margin, and one of air."""
-    return [voxels + 1 for voxels in steps(margin_mm, volume.spacing_mm[::-1], at_least=1)]
+    return [voxels + 1 for voxels in _reach(volume, margin_mm)]
 
 
 def _air_of(volume: Volume) -> float:

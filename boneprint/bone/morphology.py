@@ -97,30 +97,45 @@ def grown_labels(labels: Labels, into: BoolArray, rounds: int) -> Labels:
     return out
 
 
-def filled(mask: BoolArray, widest_mm: float, spacing_mm: NDArray[np.float64]) -> BoolArray:
-    """Fill a mask's cavities, up to the area of a circle of a given width.
+def filled(mask: BoolArray, widest_mm: float, spacing_mm: NDArray[np.float64], largest_mm3: float = 0.0) -> BoolArray:
+    """Fill a mask's cavities: first slice by slice, then what is still enclosed in space.
 
-    A cavity is background enclosed within a slice, along any of the three axes: so a shaft open at both ends is filled,
-    and a body comes out the same whichever way it was sliced.
+    Parameters
+    ----------
+    mask : what encloses
+    widest_mm : background enclosed within a slice, along any of the three axes, is filled up to the area of a circle of
+        this width: so a shaft open at both ends is filled, and a body comes out the same whichever way it was sliced
+    spacing_mm : z, y, x
+    largest_mm3 : background then enclosed on all sides is filled up to this volume
+
+    Returns
+    -------
+    (Z, Y, X) bool
     """
     out = mask.copy()
     for axis in range(3):
-        plane = np.zeros((3, 3, 3), dtype=bool)
-        plane[tuple(1 if other == axis else slice(None) for other in range(3))] = ndimage.generate_binary_structure(
-            2, 1
-        )
-        holes, count = ndimage.label(~mask, structure=plane, output=np.int32)
-        sizes = np.zeros(count + 1, dtype=np.int64)
-        for slab in np.array_split(holes, max(1, holes.size // 2**23)):  # bincount takes 8 bytes a voxel
-            sizes += np.bincount(slab.ravel(), minlength=count + 1)
         pixel_mm2 = float(np.prod(np.delete(spacing_mm, axis)))
-        fill = sizes * pixel_mm2 <= np.pi / 4 * widest_mm**2
-        fill[0] = False
-        for other in (other for other in range(3) if other != axis):
-            for end in (0, -1):
-                fill[np.unique(np.take(holes, end, axis=other))] = False
-        out |= fill[holes]
+        out |= _holes(mask, np.pi / 4 * widest_mm**2 / pixel_mm2, in_plane=axis)
+    if largest_mm3 > 0:
+        out |= _holes(out, largest_mm3 / float(np.prod(spacing_mm)))
     return out
+
+
+def _holes(mask: BoolArray, largest: float, in_plane: int | None = None) -> BoolArray:
+    """Background components that do not touch the border, up to so many voxels; in space, or in each slice."""
+    neighbours = ndimage.generate_binary_structure(3, 1)
+    if in_plane is not None:
+        neighbours[tuple(slice(None, None, 2) if axis == in_plane else slice(None) for axis in range(3))] = False
+    pieces, count = ndimage.label(~mask, structure=neighbours, output=np.int32)
+    sizes = np.zeros(count + 1, dtype=np.int64)
+    for slab in np.array_split(pieces, max(1, pieces.size // 2**23)):  # bincount takes 8 bytes a voxel
+        sizes += np.bincount(slab.ravel(), minlength=count + 1)
+    fill = sizes <= largest
+    fill[0] = False
+    for axis in (axis for axis in range(3) if axis != in_plane):
+        for end in (0, -1):
+            fill[np.unique(np.take(pieces, end, axis=axis))] = False
+    return np.asarray(fill[pieces])
 
 
 def pooled(values: NDArray[Any], by: Sequence[int]) -> NDArray[np.float32]:

@@ -94,12 +94,12 @@ def upright(volume: Volume, pose: Pose, step_mm: float | None = None, *, content
     ReadError
         If nothing lies above ``content_hu``, or the step is not positive.
     """
-    content = np.argwhere(volume.hu > content_hu)
+    content = _row_ends(volume.hu > content_hu)
     if not len(content):
         raise ReadError(
             f"volume: nothing above {content_hu:g} HU, expected a bone; check the rescale tags and the series."
         )
-    along = volume.to_patient(content[:, ::-1].astype(np.float64)) @ pose.axes.T
+    along = volume.to_patient(content) @ pose.axes.T
     low, high = along.min(axis=0), along.max(axis=0)
     step = float((high - low).max()) / STANDARD_STEPS if step_mm is None else step_mm
     if not step > 0:
@@ -122,6 +122,15 @@ def upright(volume: Volume, pose: Pose, step_mm: float | None = None, *, content
         cval=AIR_HU,
     )
     return Volume(hu, affine)
+
+
+def _row_ends(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """First and last voxel of every row of a mask, (N, 3) in x, y, z: they hold its extremes in every direction."""
+    z, y = np.nonzero(mask.any(axis=2))
+    rows = mask[z, y]
+    first = rows.argmax(axis=1)
+    last = rows.shape[1] - 1 - rows[:, ::-1].argmax(axis=1)
+    return np.concatenate([np.stack([x, y, z], axis=1) for x in (first, last)]).astype(np.float64)
 
 
 def _prefilter(volume: Volume, step_mm: float) -> NDArray[np.float32]:

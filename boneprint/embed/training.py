@@ -84,8 +84,7 @@ def train(
     )
     first = _resume(folder / "checkpoint.safetensors", network, optimiser, schedule)
     log = folder / "log.csv"
-    if first == 0:
-        log.write_text("step,loss,batch_rank1,seconds\n")
+    _trim(log, first)
     network.train()
     started = time.perf_counter()
     for step in range(first, schedule.steps):
@@ -173,6 +172,12 @@ def _batch_rank1(vectors: torch.Tensor, labels: torch.Tensor) -> float:
     alike = vectors @ vectors.T
     alike.fill_diagonal_(-2)
     return float((labels[alike.argmax(dim=1)] == labels).float().mean())
+
+
+def _trim(log: Path, first: int) -> None:
+    """Keep the lines of the steps before ``first``: what was done after the last checkpoint is done again."""
+    lines = log.read_text().splitlines(keepends=True)[1 : first + 1] if log.exists() else []
+    log.write_text("step,loss,batch_rank1,seconds\n" + "".join(lines))
 
 
 def _save(path: Path, network: Compact, optimiser: torch.optim.Optimizer, step: int, schedule: Schedule) -> None:

@@ -2,13 +2,15 @@
 
 import html
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.imageglobals import LoggingOutputSuppressor
+from nibabel.imageglobals import logger
 from numpy.typing import NDArray
 
 from boneprint.errors import BoneprintError, ReadError
@@ -148,10 +150,20 @@ def read_labels(path: Path | str) -> LabelMap:
     return LabelMap(np.ascontiguousarray(values.astype(np.uint16).T), affine, _label_names(image), str(path))
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep nibabel from telling stderr how it repaired a header: what matters is checked here."""
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def _opened(path: Path) -> Any:
     """A NIfTI image; Any, as half of nibabel is untyped."""
     try:
-        with LoggingOutputSuppressor():  # nibabel repairs odd headers and tells stderr; what matters is checked here
+        with _quiet():
             image = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Pair):  # NIfTI-2 is a subclass
             raise ReadError(f"{path}: {type(image).__name__}, expected NIfTI. Convert it to .nii or .nii.gz.")
