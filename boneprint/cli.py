@@ -330,3 +330,7 @@ def _condition(text: str) -> tuple[str, str]:
     if not equals:
         raise BoneprintError(f"--where {text}: expected KEY=VALUE, e.g. --where bone=femur.")
     return key, value
+
+
+if __name__ == "__main__":
+    main()

@@ -116,6 +116,11 @@ class Database:
         options = road.Options(bone, subject, side, Path(labels) if labels else None, split)
         found = find_series(paths)
         total = len(found.sources)
+        if not found.sources and not found.failed:
+            stray, reason = found.skipped[0]
+            raise ReadError(
+                f"{stray}: {reason}; there is no CT among {len(found.skipped)} files. Give the folder of a CT series."
+            )
         enrolled: list[tuple[Reference, int]] = []
         skipped = [(str(path), reason) for path, reason in found.skipped if path != options.labels]
         failed = [(str(path), error) for path, error in found.failed]

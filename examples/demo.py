@@ -12,6 +12,7 @@ UNKNOWN, OTHER = 7, 12  # whose radiographs are "found"; numbers in the cohort
 
 
 def main() -> None:
+    """Run the demo."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-out")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -25,8 +26,8 @@ def main() -> None:
     run("ingest", cohort, "--db", store)
 
     say(
-        "3. Someone finds a bone. Three radiographs of it are taken, and one of another person, each in a pose, exposure "
-        "and noise that the database does not hold."
+        "3. Someone finds a bone. Three radiographs of it are taken, and one of another person, each in a pose, "
+        "exposure and noise that the database does not hold."
     )
     members = json.loads((cohort / "cohort.json").read_text())["members"]
     unknown, other = cohort / members[UNKNOWN]["ct"], cohort / members[OTHER]["ct"]

@@ -30,28 +30,28 @@ def augment(bone: torch.Tensor, thickness_mm: torch.Tensor, generator: torch.Gen
     def chance(share: float) -> torch.Tensor:
         return (torch.rand(len(bone), 1, 1, generator=generator) < share).float()
 
-    bone, thickness_mm = _move(torch.stack([bone, thickness_mm], dim=1), generator).unbind(1)
+    lean = (torch.randn(len(bone), generator=generator) * 8).clamp(-22, 22) * math.pi / 180
+    bone, thickness_mm = _move(torch.stack([bone, thickness_mm], dim=1), lean, generator).unbind(1)
     wet = chance(0.5)
     # A dry bone's marrow stands out against air; in a limb it does not stand out against muscle.
     image = bone * uniform(0.7, 1.3) + (1 - wet) * uniform(0, 1.2) * _SOFT_PER_MM * thickness_mm
-    image = image + wet * _limb(bone.shape, generator)
-    image = image + _cloud(bone.shape, generator) * uniform(0, 0.15)
-    image = _expose(image, chance(0.6), uniform(0.3, 2.5), uniform(0.6, 1.6), chance(0.3))
-    image = _soften(image, uniform(0.0, 1.1))
-    peak = image.amax(dim=(1, 2), keepdim=True)
+    peak = bone.amax(dim=(1, 2), keepdim=True)
+    image = image + wet * peak * uniform(0.2, 2.2) * _limb(bone.shape, lean, generator)
+    image = image + peak * uniform(0, 0.08) * _cloud(bone.shape, generator)
+    image = _expose(image, chance(0.5), uniform(0.3, 1.5), uniform(0.65, 1.5), chance(0.2))
+    image = _soften(image, uniform(0.0, 0.9))
     noise = torch.randn(image.shape, generator=generator)
     coarse = F.avg_pool2d(F.pad(noise[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)[:, 0] * 2
     noise = torch.where(chance(0.5) > 0, noise, coarse)
-    return image + peak * uniform(0, 1) ** 2 * 0.03 * noise
+    return image + image.amax(dim=(1, 2), keepdim=True) * uniform(0, 1) ** 2 * 0.02 * noise
 
 
-def _move(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Rotate in the plane (sd 8 degrees, at most 22), scale by up to 3 %, shift by up to 5 %."""
+def _move(images: torch.Tensor, lean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Rotate in the plane by ``lean`` radians, scale by up to 1.5 %, shift by up to 5 %."""
     n, _, height, width = images.shape
-    angle = (torch.randn(n, generator=generator) * 8).clamp(-22, 22) * math.pi / 180
-    scale = 1 + 0.03 * (2 * torch.rand(n, generator=generator) - 1)
+    scale = 1 + 0.015 * (2 * torch.rand(n, generator=generator) - 1)
     shift = 0.05 * (2 * torch.rand(n, 2, generator=generator) - 1)
-    c, s = torch.cos(angle) / scale, torch.sin(angle) / scale
+    c, s = torch.cos(lean) / scale, torch.sin(lean) / scale
     ratio = height / width
     theta = torch.stack(
         [torch.stack([c, -s * ratio, shift[:, 0]], 1), torch.stack([s / ratio, c, shift[:, 1]], 1)], dim=1
@@ -60,21 +60,25 @@ def _move(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return F.grid_sample(images, grid, align_corners=False)
 
 
-def _limb(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
-    """An elliptic column of soft tissue that leans a little: chord length times a random attenuation."""
+def _limb(shape: torch.Size, lean: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """An elliptic column of soft tissue that leans about as the bone does: chord length, at most 1."""
     n, height, width = shape
 
     def uniform(low: float, high: float) -> torch.Tensor:
         return low + (high - low) * torch.rand(n, 1, 1, generator=generator)
 
-    x = torch.linspace(-1, 1, width)[None, None, :]
-    y = torch.linspace(-1, 1, height)[None, :, None]
-    half = uniform(0.3, 1.2) * (1 + uniform(-0.2, 0.2) * y)
-    centre = uniform(-0.15, 0.15) + uniform(-0.2, 0.2) * y
+    u = (torch.arange(width) - (width - 1) / 2)[None, None, :]
+    v = (torch.arange(height) - (height - 1) / 2)[None, :, None]
+    leaning = lean[:, None, None] + uniform(-0.07, 0.07)
+    x = (torch.cos(leaning) * u - torch.sin(leaning) * v) / (width / 2)
+    y = (torch.sin(leaning) * u + torch.cos(leaning) * v) / (height / 2)
+    # From a lateral thigh (120 mm) to more than the picture shows.
+    half = uniform(0.42, 1.3) * (1 + uniform(-0.12, 0.12) * y)
+    centre = uniform(-0.12, 0.12)
     chord = torch.sqrt((1 - ((x - centre) / half) ** 2).clamp(min=0))
     # A specimen's picture may end where the bone ends.
-    top, bottom = uniform(-1.6, -0.75), uniform(0.75, 1.6)
-    return chord * uniform(0.2, 2.5) * ((y > top) & (y < bottom)).float()
+    top, bottom = uniform(-1.5, -0.85), uniform(0.85, 1.5)
+    return chord * ((y > top) & (y < bottom)).float()
 
 
 def _cloud(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from boneprint.embed.preprocess import CHANNELS
+
 
 class _Residual(nn.Module):
     """Two 3 x 3 convolutions with a shortcut (He et al., CVPR 2016)."""
@@ -29,12 +31,12 @@ class Compact(nn.Module):
     A 6 x 3 grid of pooled features is flattened before the dimension reduction: averaging it away would lose the
     proportions that tell two bones apart.
 
-    Input (N, 1, H, W) as ``preprocess`` makes it; output (N, dimension), unit rows.
+    Input (N, CHANNELS, H, W) as ``preprocess`` makes it; output (N, dimension), unit rows.
     """
 
     def __init__(self, dimension: int = 128, widths: tuple[int, ...] = (24, 48, 96, 160)) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(1, widths[0], 5, 2, 2, bias=False)
+        self.stem = nn.Conv2d(CHANNELS, widths[0], 5, 2, 2, bias=False)
         self.stem_norm = nn.BatchNorm2d(widths[0])
         stages: list[nn.Module] = []
         inputs = widths[0]
@@ -46,7 +48,7 @@ class Compact(nn.Module):
         self.reduce = nn.Linear(inputs * 18, dimension)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Embed (N, 1, H, W) pictures: (N, dimension) unit rows."""
+        """Embed (N, CHANNELS, H, W) pictures: (N, dimension) unit rows."""
         x = F.relu(self.stem_norm(self.stem(x)))
         x = F.max_pool2d(x, 3, 2, 1)
         x = self.stages(x)

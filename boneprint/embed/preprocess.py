@@ -1,7 +1,7 @@
 """One road into the network for simulated and natural radiographs alike.
 
 Whatever differs between them and says nothing about the bone is taken away here: pixel size, place in the picture,
-the pedestal of soft tissue, exposure. What cannot be taken away is randomised in training (``augment``).
+rotation in the plane, the pedestal of soft tissue, exposure. What cannot be taken away is randomised in training (``augment``).
 """
 
 import torch
@@ -21,6 +21,13 @@ _PEDESTAL_PIXELS = 29
 _EXPOSURE_QUANTILE = 0.995
 _CONTENT_SHARE = 0.25
 
+# A femur's picture is 5 to 8 times as long as wide by its second moments; below 2 there is no direction to trust.
+_ELONGATED = 2.0
+_LEAN_MOST = 0.8  # radians
+_MARGIN = 16  # pixels around the canvas while the bone is still off its middle
+
+CHANNELS = 2
+
 
 def canvas_pixels(canvas: Canvas) -> tuple[int, int]:
     """(H, W) of a canvas in pixels."""
@@ -32,7 +39,7 @@ def preprocess(radiograph: Radiograph, canvas: Canvas) -> torch.Tensor:
 
     Returns
     -------
-    (1, H, W) float32, about 0..1
+    (1, CHANNELS, H, W) float32
 
     Raises
     ------
@@ -69,7 +76,7 @@ def place(radiograph: Radiograph, canvas: Canvas) -> torch.Tensor:
 
 
 def normalise(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Take away pedestal, place and exposure.
+    """Take away pedestal, place, rotation in the plane, and exposure.
 
     Parameters
     ----------
@@ -78,14 +85,18 @@ def normalise(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
     Returns
     -------
-    (N, H, W) float32
-        Centred on the bone; 1 is the 99.5th percentile of the canvas; clipped at 1.5.
+    (N, CHANNELS, H, W) float32, centred on the bone; a long bone stands upright
+        Channel 0: bone without pedestal; 1 is the 99.5th percentile of the canvas, clipped at 1.5. Channel 1: edges,
+        measured against the strength of the edges around them, within -1..1: no exposure, and hardly any soft tissue,
+        is left in them.
     """
     bone = F.relu(images - _pedestal(images))
-    bone = _cut_out(bone, _centre(bone), size)
-    flat = bone.flatten(1)
-    white = flat.kthvalue(round(_EXPOSURE_QUANTILE * flat.shape[1]), dim=1).values
-    return (bone / white.clamp(min=1e-6)[:, None, None]).clamp(max=1.5)
+    channels = torch.stack([bone, _edges(images)], dim=1)
+    channels = _upright(channels, size)
+    channels = _cut_out(channels, _extent_centre(channels[:, 0]), size)
+    bone = channels[:, 0]
+    bone = (bone / _white(bone)).clamp(max=1.5)
+    return torch.stack([bone, channels[:, 1]], dim=1)
 
 
 def _pedestal(images: torch.Tensor) -> torch.Tensor:
@@ -106,17 +117,78 @@ def _maximum(images: torch.Tensor, reach: int) -> torch.Tensor:
     return F.max_pool2d(F.max_pool2d(padded, (1, 2 * reach + 1), 1), (2 * reach + 1, 1), 1)
 
 
-def _centre(bone: torch.Tensor) -> torch.Tensor:
+def _edges(images: torch.Tensor) -> torch.Tensor:
+    """Band-passed picture over its own local strength: (N, h, w) in -1..1."""
+    fine = F.avg_pool2d(F.pad(images[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)
+    band = fine - _broad(fine, 5)
+    strength = _broad(band**2, 9).sqrt()
+    floor = 0.3 * band.square().mean(dim=(2, 3), keepdim=True).sqrt() + 1e-6
+    return (band / (strength + floor) / 3).clamp(-1, 1)[:, 0]
+
+
+def _broad(images: torch.Tensor, reach: int) -> torch.Tensor:
+    """Mean over about ``reach`` pixels either way, made at a quarter of the size: (N, 1, h, w)."""
+    quarter = F.interpolate(images, scale_factor=0.25, mode="area")
+    around = max(1, round(reach / 4))
+    for _ in range(2):
+        padded = F.pad(quarter, (around, around, around, around), mode="replicate")
+        quarter = F.avg_pool2d(padded, 2 * around + 1, 1)
+    return F.interpolate(quarter, size=images.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _white(bone: torch.Tensor) -> torch.Tensor:
+    """The brightness that counts as full exposure: (N, 1, 1)."""
+    flat = bone.flatten(1)
+    return flat.kthvalue(round(_EXPOSURE_QUANTILE * flat.shape[1]), dim=1).values.clamp(min=1e-6)[:, None, None]
+
+
+def _weight(bone: torch.Tensor) -> torch.Tensor:
+    """How much a pixel counts as bone when place and direction are measured, 0..1."""
+    return (bone / _white(bone[:, ::2, ::2]) - _CONTENT_SHARE).clamp(0, 1) + 1e-9
+
+
+def _upright(channels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Turn the principal axis of an elongated bone upright, about its centre of brightness.
+
+    Returns
+    -------
+    (N, C, H + 2 * margin, W + 2 * margin), black beyond the picture's borders
+    """
+    n, _, height, width = channels.shape
+    weight = _weight(channels[:, 0])
+    total = weight.sum(dim=(1, 2))
+    y = torch.arange(height, dtype=weight.dtype, device=weight.device)
+    x = torch.arange(width, dtype=weight.dtype, device=weight.device)
+    by_row, by_column = weight.sum(dim=2), weight.sum(dim=1)
+    cy, cx = (by_row @ y) / total, (by_column @ x) / total
+    yy = (by_row @ y**2) / total - cy**2
+    xx = (by_column @ x**2) / total - cx**2
+    xy = torch.einsum("nyx,y,x->n", weight, y, x) / total - cx * cy
+    lean = 0.5 * torch.atan2(2 * xy, yy - xx)
+    spread = torch.sqrt((0.5 * (yy - xx)) ** 2 + xy**2)
+    long, short = 0.5 * (yy + xx) + spread, (0.5 * (yy + xx) - spread).clamp(min=1e-6)
+    # What is not clearly longer than wide, or lies on its side, keeps the picture's own upright.
+    sure = (long > _ELONGATED**2 * short) & (lean.abs() < _LEAN_MOST)
+    lean = torch.where(sure, lean, torch.zeros_like(lean))
+
+    rows, columns = size[0] + 2 * _MARGIN, size[1] + 2 * _MARGIN
+    v = (torch.arange(rows, device=weight.device) - (rows - 1) / 2)[None, :, None]
+    u = (torch.arange(columns, device=weight.device) - (columns - 1) / 2)[None, None, :]
+    c, s = torch.cos(lean)[:, None, None], torch.sin(lean)[:, None, None]
+    at_x = (cx[:, None, None] + c * u + s * v) * (2 / max(width - 1, 1)) - 1
+    at_y = (cy[:, None, None] - s * u + c * v) * (2 / max(height - 1, 1)) - 1
+    return F.grid_sample(channels, torch.stack([at_x, at_y], dim=-1), align_corners=True)
+
+
+def _extent_centre(bone: torch.Tensor) -> torch.Tensor:
     """Middle of the bone's extent, rows and columns: (N, 2) in pixels.
 
     The extent leaves out the outer 2 % of the bone's own brightness, so that noise and markers hardly move it.
     """
-    flat = bone.flatten(1)
-    white = flat.kthvalue(round(_EXPOSURE_QUANTILE * flat.shape[1]), dim=1).values.clamp(min=1e-6)
-    weight = (bone / white[:, None, None] - _CONTENT_SHARE).clamp(0, 1)
+    weight = _weight(bone)
     centres = []
     for dim in (2, 1):
-        marginal = weight.sum(dim=dim) + 1e-9
+        marginal = weight.sum(dim=dim)
         share = marginal.cumsum(dim=1) / marginal.sum(dim=1, keepdim=True)
         low = (share < 0.02).sum(dim=1)
         high = (share < 0.98).sum(dim=1)
@@ -124,11 +196,13 @@ def _centre(bone: torch.Tensor) -> torch.Tensor:
     return torch.stack(centres, dim=1)
 
 
-def _cut_out(images: torch.Tensor, centres: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Cut the canvas out around whole-pixel centres, black beyond the picture's borders."""
+def _cut_out(channels: torch.Tensor, centres: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Cut the canvas out around whole-pixel centres, black beyond the picture's borders: (N, C, H, W)."""
     height, width = size
-    padded = F.pad(images, (width, width, height, height))
-    top = (centres[:, 0].round().long() + height - height // 2)[:, None] + torch.arange(height, device=images.device)
-    left = (centres[:, 1].round().long() + width - width // 2)[:, None] + torch.arange(width, device=images.device)
-    rows = torch.arange(len(images), device=images.device)
-    return padded[rows[:, None, None], top[:, :, None], left[:, None, :]]
+    padded = F.pad(channels, (width, width, height, height))
+    top = ((centres[:, 0] + 0.5).floor().long() + height - height // 2)[:, None]
+    left = ((centres[:, 1] + 0.5).floor().long() + width - width // 2)[:, None]
+    rows = (top + torch.arange(height, device=channels.device))[:, :, None]
+    columns = (left + torch.arange(width, device=channels.device))[:, None, :]
+    numbers = torch.arange(len(channels), device=channels.device)[:, None, None]
+    return padded.movedim(1, -1)[numbers, rows, columns].movedim(-1, 1)

@@ -169,7 +169,9 @@ class Body:
         points = solid[:, ::-1] * atlas.step_mm + atlas.origin_mm
         placed = points @ to_patient[:3, :3].T + to_patient[:3, 3]
         air = 0.02 * self.shape["length_mm"]
-        margin = np.array([scanner.soft_tissue_mm + air, scanner.soft_tissue_mm + air, air])
+        # In a limb the picture goes on beyond the bone's ends; a dry bone lies in a narrow box of air.
+        beyond = air + scanner.soft_tissue_mm
+        margin = np.array([beyond, beyond, beyond])
         low, high = placed.min(axis=0) - margin, placed.max(axis=0) + margin
         nx, ny, nz = (int(n) for n in np.ceil((high - low) / spacing) + 1)
         return low, (nx, ny, nz)
