@@ -248,7 +248,7 @@ def simulate(folder: Path, n: int, bone: str, species: str, side: str | None, se
 @click.option("--families", type=int, help="Families of four siblings (hard negatives).")
 @click.option("--cats", type=int, help="Simulated cats.")
 @click.option("--cat-families", type=int, help="Families of cats.")
-@click.option("--calibration-bones", type=click.IntRange(min=40), default=160, show_default=True)
+@click.option("--calibration-bones", type=click.IntRange(min=40), default=120, show_default=True)
 @_JSON
 def train(
     out: Path, cache: Path, seed: int | None, steps: int | None, calibration_bones: int, json_out: bool, **bodies: int

@@ -35,8 +35,9 @@ def simulate_cohort(
     species: str = "human",
     seed: int = 1,
     side: str | None = None,
+    first: int = 0,
 ) -> Iterator[Member]:
-    """Write people 0 to n - 1 of a seed, one after the other.
+    """Write people ``first`` to ``first + n - 1`` of a seed, one after the other.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def simulate_cohort(
         raise BoneprintError(f"a cohort of {n}: expected at least one person (-n 1).")
     folder = Path(folder)
     members: list[Member] = []
-    for index in range(n):
+    for index in range(first, first + n):
         member = _write(individual(seed, index, bone=bone, species=species, laterality=side), folder)
         members.append(member)
         listed = {"seed": seed, "members": [asdict(each) for each in members]}

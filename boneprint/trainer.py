@@ -25,7 +25,7 @@ def train_embedder(
     *,
     recipe: training_set.Recipe,
     schedule: Schedule,
-    calibration_bones: int = 160,
+    calibration_bones: int = 120,
     report: Report | None = None,
 ) -> dict[str, object]:
     """Make a training set, train, calibrate, and write OUT.safetensors with OUT.json.
@@ -75,7 +75,7 @@ def train_embedder(
 
 
 def calibrate_embedder(
-    out: Path, cache: Path, *, seed: int = 1, bones: int = 160, report: Report | None = None
+    out: Path, cache: Path, *, seed: int = 1, bones: int = 120, report: Report | None = None
 ) -> dict[str, object]:
     """Fix thresholds and likelihood ratios on bones that are in neither training nor test; rewrites the card."""
 

@@ -53,9 +53,10 @@ def model_card() -> str:
             "| setting | value |\n|---|---|",
             settings + "\n",
             "## Calibration\n",
-            f"On {any_threshold['data']}. Intervals are 95 %, bootstrapped over bones; where no error was seen, the "
-            "upper end is 3 / bones.\n",
-            "| comparison | threshold | false match rate | false non-match rate | greatest log10 LR |\n|---|---|---|---|---|",
+            f"On {any_threshold['data']}. 95 % intervals over bones; where no error was seen, "
+            "the upper end is 3 / bones.\n",
+            "| comparison | threshold | false match rate | false non-match rate | greatest log10 LR |",
+            "|---|---|---|---|---|",
             "\n".join(rows) + "\n",
             (HERE / "model-card.limits.md").read_text(),
         ]

@@ -17,15 +17,13 @@ def problems() -> list[str]:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = page.read_text()
-        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-            if "://" not in link and not (page.parent / link).exists():
-                found.append(f"{page.name}: link to {link}, which does not exist")
-        for command in re.findall(r"boneprint ([a-z]+)\b(?=[^\n]*)", "\n".join(_code(text))):
-            if command not in main.commands:
-                found.append(f"{page.name}: `boneprint {command}` is no command")
-        for target in re.findall(r"`make ([a-z-]+)`", text):
-            if target not in targets:
-                found.append(f"{page.name}: `make {target}` is no target")
+        links = re.findall(r"\]\(([^)#]+)[^)]*\)", text)
+        commands = re.findall(r"boneprint ([a-z]+)\b", "\n".join(_code(text)))
+        lost = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+        found += [f"{page.name}: link to {link}, which does not exist" for link in lost]
+        found += [f"{page.name}: `boneprint {c}` is no command" for c in commands if c not in main.commands]
+        asked = re.findall(r"`make ([a-z-]+)`", text)
+        found += [f"{page.name}: `make {target}` is no target" for target in asked if target not in targets]
     return found
 
 

@@ -6,12 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from boneprint.embed import SHIPPED, Embedder, load_embedder, read_card, weights
 from boneprint.embed.augment import augment
 from boneprint.embed.card import write_card
 from boneprint.embed.losses import supervised_contrastive
-from boneprint.embed.preprocess import canvas_pixels, normalise, preprocess
+from boneprint.embed.preprocess import CHANNELS, canvas_pixels, normalise, preprocess
 from boneprint.embed.training import Schedule, TrainingViews, batch, train
 from boneprint.errors import BoneprintError, ReadError
 from boneprint.nouns import Canvas, Radiograph
@@ -30,21 +31,38 @@ def bar(spacing_mm=1.0, length_mm=400.0, shift_mm=(0.0, 0.0), scale=1.0, offset=
 
 def test_pixel_size_is_normalised_away():
     fine, coarse = preprocess(bar(0.5), LONG), preprocess(bar(1.5), LONG)
-    assert fine.shape == (1, *canvas_pixels(LONG))
-    assert (fine - coarse).abs().mean() < 0.015  # the edges of 0.5 and of 1.5 mm pixels
+    assert fine.shape == (1, CHANNELS, *canvas_pixels(LONG))
+    assert (fine - coarse)[:, 0].abs().mean() < 0.015  # the edges of 0.5 and of 1.5 mm pixels
 
 
 def test_length_is_not_normalised_away():
     long, short = preprocess(bar(length_mm=440), LONG), preprocess(bar(length_mm=340), LONG)
-    assert (long - short).abs().mean() > 0.01
+    assert (long - short)[:, 0].abs().mean() > 0.01
 
 
 def test_place_exposure_and_pedestal_are_normalised_away():
     plain = preprocess(bar(), LONG)
     moved = preprocess(bar(shift_mm=(50, -35)), LONG)
     exposed = preprocess(bar(scale=37.0, offset=4.0), LONG)
-    assert (plain - moved).abs().mean() < 0.01
+    assert (plain - moved)[:, 0].abs().mean() < 0.015
     assert (plain - exposed).abs().max() < 0.02
+
+
+def test_rotation_in_the_plane_is_normalised_away():
+    plain = preprocess(bar(), LONG)[0, 0]
+    for degrees in (-18, 9):
+        turned = ndimage.rotate(bar().pixels, degrees, order=1, reshape=False)
+        assert (plain - preprocess(Radiograph(turned, 1.0), LONG)[0, 0]).abs().mean() < 0.02
+
+
+def test_a_limb_around_the_bone_hardly_shows_in_the_edges():
+    dry = bar()
+    columns = (np.arange(300) - 150) / 120
+    limb = 2.5 * np.sqrt(np.maximum(1 - columns**2, 0))
+    wet = Radiograph(dry.pixels + limb[None, :].astype(np.float32), 1.0)
+    edges = [preprocess(radiograph, LONG)[0, 1].numpy() for radiograph in (dry, wet)]
+    inside = (slice(30, 160), slice(25, 70))
+    assert np.corrcoef(edges[0][inside].ravel(), edges[1][inside].ravel())[0, 1] > 0.9
 
 
 def test_a_radiograph_without_spacing_is_refused_with_a_way_out():
@@ -136,7 +154,7 @@ def test_a_batch_is_determined_by_its_step_and_holds_a_whole_family(toy_views):
     other, _ = batch(toy_views, TOY, 4)
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
-    assert first.shape == (16, 1, 192, 96)
+    assert first.shape == (16, CHANNELS, 192, 96)
     assert labels.bincount().tolist() == [2] * 8
 
 
@@ -145,8 +163,9 @@ def test_augmented_pictures_stay_finite_and_normalise(toy_views):
     image = augment(pictures[:, 0], pictures[:, 1] * 100, torch.Generator().manual_seed(5))
     ready = normalise(image, (192, 96))
     assert torch.isfinite(ready).all()
-    assert ready.min() >= 0
-    assert ready.max() <= 1.5
+    assert ready[:, 0].min() >= 0
+    assert ready[:, 0].max() <= 1.5
+    assert ready[:, 1].abs().max() <= 1
 
 
 def test_training_stopped_and_resumed_gives_the_same_weights(toy_views, tmp_path):

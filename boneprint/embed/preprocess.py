@@ -1,7 +1,7 @@
 """One road into the network for simulated and natural radiographs alike.
 
-Whatever differs between them and says nothing about the bone is taken away here: pixel size, place in the picture,
-rotation in the plane, the pedestal of soft tissue, exposure. What cannot be taken away is randomised in training (``augment``).
+Whatever differs between them and says nothing about the bone is taken away here: pixel size, place and rotation in the
+picture, the pedestal of soft tissue, exposure. What cannot be taken away is randomised in training (``augment``).
 """
 
 import torch
@@ -154,7 +154,7 @@ def _upright(channels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     -------
     (N, C, H + 2 * margin, W + 2 * margin), black beyond the picture's borders
     """
-    n, _, height, width = channels.shape
+    height, width = channels.shape[2:]
     weight = _weight(channels[:, 0])
     total = weight.sum(dim=(1, 2))
     y = torch.arange(height, dtype=weight.dtype, device=weight.device)
