@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from boneprint.embed import Embedder
 
 # A path, a Radiograph, or a (H, W) numpy array or torch tensor with bone bright.
-Xray: TypeAlias = "str | Path | Radiograph | NDArray[Any] | Any"
+Xray: TypeAlias = str | Path | Radiograph | NDArray[Any] | Any
 
 # What a bone is at least as bright as, as a share of the picture's own range, when its size is measured.
 _CONTENT_SHARE = 0.3
