@@ -42,7 +42,7 @@ check: lint test ## everything a change must pass
 bench: $(VENV)/.check ## benchmarks; tables to the screen, JSON to benchmarks/results/
 	$(BIN)/python benchmarks/identify.py
 
-docs: $(VENV)/.run ## write docs/command-line.md and docs/model-card.md anew from the code and the weights' card
+docs: $(VENV)/.run ## write anew what is made from code, card and benchmark: two pages and the README's figures
 	$(BIN)/python docs/build.py
 
 clean: ## remove what make made here, the environment too

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def problems() -> list[str]:
     """Every broken promise of the documentation, one line each."""
-    found = [f"docs/{name} is out of date: run `make docs`" for name in build.stale()]
+    found = [f"{name} is out of date: run `make docs`" for name in build.stale()]
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = page.read_text()

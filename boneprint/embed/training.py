@@ -41,8 +41,9 @@ class TrainingViews:
 class Schedule:
     """What a run does; with the training set it determines the weights.
 
-    ``spread_deg``: the views of one bone in a batch lie within this angle of the batch's direction, for a gallery holds
-    a view every few degrees and a probe need only resemble its neighbours.
+    ``spread_deg``: the views of one bone in a batch lie within this angle of the batch's direction, for a gallery
+    holds a view every few degrees and a probe need only resemble its neighbours. ``threads``: sums in another order
+    give other weights, so their number belongs to the recipe; the next batch is made meanwhile by another thread.
     """
 
     seed: int = 1
@@ -55,6 +56,7 @@ class Schedule:
     temperature: float = 0.1
     spread_deg: float = 15.0
     frontal_share: float = 0.5
+    threads: int = 1
 
 
 def train(
@@ -79,6 +81,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(schedule.seed)
+    torch.set_num_threads(schedule.threads)
     network: Compact = Compact().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(
         network.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98)
