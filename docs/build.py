@@ -84,11 +84,12 @@ def figures() -> str:
             cells.append(f"{each['ranks'][rank]['share']:.1%} ({low:.1%} to {high:.1%})")
         rows.append(f"| {name} | {cells[0]} | {cells[1]} |")
     said = (
-        f"{gallery['bones']} simulated {gallery['species']} femora that nobody trained or calibrated on, enrolled "
-        f"from their DICOM. Each is probed once, within {probes['axis_deg']:g} degrees about the long axis of AP (or ML) "
-        f"and {probes['plane_deg']:g} in the plane, with {probes['content']}. Share of bones found at rank 1 and among the "
-        f"first five, with 95 % intervals over bones. Command: `make bench`; embedder `{result['embedder']}`. Simulated "
-        "bones are easier than real ones: see the [model card](docs/model-card.md)."
+        f"{gallery['bones']} simulated {gallery['species']} femora that nobody trained or calibrated on, "
+        f"enrolled from their DICOM. Each is probed once, within {probes['axis_deg']:g} degrees about the long axis of "
+        f"AP (or ML) and {probes['plane_deg']:g} in the plane, with {probes['content']}. Share of bones found at rank 1 "
+        "and among the first five, with 95 % intervals over bones. Command: `make bench`; embedder "
+        f"`{result['embedder']}`. Simulated bones are easier than real ones: see the "
+        "[model card](docs/model-card.md)."
     )
     head = ["| probe | rank 1 | rank 5 or better |", "|---|---|---|"]
     return "\n".join([textwrap.fill(said, 128), "", *head, *rows, ""])
