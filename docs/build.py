@@ -85,8 +85,8 @@ def figures() -> str:
         rows.append(f"| {name} | {cells[0]} | {cells[1]} |")
     said = (
         f"{gallery['bones']} simulated {gallery['species']} femora that nobody trained or calibrated on, "
-        f"enrolled from their DICOM. Each is probed once, within {probes['axis_deg']:g} degrees about the long axis of "
-        f"AP (or ML) and {probes['plane_deg']:g} in the plane, with {probes['content']}. Share of bones found at rank 1 "
+        f"enrolled from their DICOM. Each is probed once, within {probes['axis_deg']:g} degrees about the axis of "
+        f"AP or ML and {probes['plane_deg']:g} in the plane, with {probes['content']}. Share of bones found at rank 1 "
         "and among the first five, with 95 % intervals over bones. Command: `make bench`; embedder "
         f"`{result['embedder']}`. Simulated bones are easier than real ones: see the "
         "[model card](docs/model-card.md)."

@@ -30,29 +30,29 @@ def bar(spacing_mm=1.0, length_mm=400.0, shift_mm=(0.0, 0.0), scale=1.0, offset=
 
 
 def test_pixel_size_is_normalised_away():
-    fine, coarse = preprocess(bar(0.5), LONG), preprocess(bar(1.5), LONG)
+    fine, coarse = preprocess([bar(0.5)], LONG), preprocess([bar(1.5)], LONG)
     assert fine.shape == (1, CHANNELS, *canvas_pixels(LONG))
     assert (fine - coarse)[:, 0].abs().mean() < 0.015  # the edges of 0.5 and of 1.5 mm pixels
 
 
 def test_length_is_not_normalised_away():
-    long, short = preprocess(bar(length_mm=440), LONG), preprocess(bar(length_mm=340), LONG)
+    long, short = preprocess([bar(length_mm=440)], LONG), preprocess([bar(length_mm=340)], LONG)
     assert (long - short)[:, 0].abs().mean() > 0.01
 
 
 def test_place_exposure_and_pedestal_are_normalised_away():
-    plain = preprocess(bar(), LONG)
-    moved = preprocess(bar(shift_mm=(50, -35)), LONG)
-    exposed = preprocess(bar(scale=37.0, offset=4.0), LONG)
+    plain = preprocess([bar()], LONG)
+    moved = preprocess([bar(shift_mm=(50, -35))], LONG)
+    exposed = preprocess([bar(scale=37.0, offset=4.0)], LONG)
     assert (plain - moved)[:, 0].abs().mean() < 0.015
     assert (plain - exposed).abs().max() < 0.02
 
 
 def test_rotation_in_the_plane_is_normalised_away():
-    plain = preprocess(bar(), LONG)[0, 0]
+    plain = preprocess([bar()], LONG)[0, 0]
     for degrees in (-18, 9):
         turned = ndimage.rotate(bar().pixels, degrees, order=1, reshape=False)
-        assert (plain - preprocess(Radiograph(turned, 1.0), LONG)[0, 0]).abs().mean() < 0.02
+        assert (plain - preprocess([Radiograph(turned, 1.0)], LONG)[0, 0]).abs().mean() < 0.02
 
 
 def test_a_limb_around_the_bone_hardly_shows_in_the_edges():
@@ -60,20 +60,20 @@ def test_a_limb_around_the_bone_hardly_shows_in_the_edges():
     columns = (np.arange(300) - 150) / 120
     limb = 2.5 * np.sqrt(np.maximum(1 - columns**2, 0))
     wet = Radiograph(dry.pixels + limb[None, :].astype(np.float32), 1.0)
-    edges = [preprocess(radiograph, LONG)[0, 1].numpy() for radiograph in (dry, wet)]
+    edges = [preprocess([radiograph], LONG)[0, 1].numpy() for radiograph in (dry, wet)]
     inside = (slice(30, 160), slice(25, 70))
     assert np.corrcoef(edges[0][inside].ravel(), edges[1][inside].ravel())[0, 1] > 0.9
 
 
 def test_a_radiograph_without_spacing_is_refused_with_a_way_out():
     with pytest.raises(ReadError, match="--pixel-spacing"):
-        preprocess(Radiograph(bar().pixels, None), LONG)
+        preprocess([Radiograph(bar().pixels, None)], LONG)
 
 
 @pytest.mark.parametrize("spacing", [0.0001, 400.0])
 def test_a_spacing_in_the_wrong_unit_is_refused(spacing):
     with pytest.raises(ReadError, match="Check the pixel spacing"):
-        preprocess(Radiograph(bar().pixels, spacing), LONG)
+        preprocess([Radiograph(bar().pixels, spacing)], LONG)
 
 
 def test_fingerprints_are_unit_vectors_and_repeat_themselves():

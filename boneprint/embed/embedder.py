@@ -48,7 +48,7 @@ class Embedder:
         ReadError
             If a pixel spacing is unknown or absurd.
         """
-        images = torch.cat([preprocess(radiograph, canvas) for radiograph in radiographs])
+        images = preprocess(radiographs, canvas)
         with torch.inference_mode():
             parts = [self._network(part.to(self._device)).float().cpu() for part in torch.split(images, _BATCH)]
         vectors: NDArray[np.float32] = torch.cat(parts).numpy()

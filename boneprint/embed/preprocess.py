@@ -4,6 +4,8 @@ Whatever differs between them and says nothing about the bone is taken away here
 picture, the pedestal of soft tissue, exposure. What cannot be taken away is randomised in training (``augment``).
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -34,19 +36,26 @@ def canvas_pixels(canvas: Canvas) -> tuple[int, int]:
     return _SQUARE_PIXELS if canvas.height_mm == canvas.width_mm else _LONG_PIXELS
 
 
-def preprocess(radiograph: Radiograph, canvas: Canvas) -> torch.Tensor:
-    """Put a radiograph on a canvas and normalise it.
+def preprocess(radiographs: Sequence[Radiograph], canvas: Canvas) -> torch.Tensor:
+    """Put radiographs on a canvas and normalise them.
 
     Returns
     -------
-    (1, CHANNELS, H, W) float32
+    (N, CHANNELS, H, W) float32
 
     Raises
     ------
     ReadError
-        If the pixel spacing is unknown.
+        If a pixel spacing is unknown or absurd.
     """
-    return normalise(place(radiograph, canvas)[None], canvas_pixels(canvas))
+    placed = [place(radiograph, canvas) for radiograph in radiographs]
+    ready = torch.empty(len(placed), CHANNELS, *canvas_pixels(canvas))
+    # Pictures of one size are normalised together: the views of a bone all are.
+    sizes = [tuple(image.shape) for image in placed]
+    for size in set(sizes):
+        rows = [row for row, own in enumerate(sizes) if own == size]
+        ready[rows] = normalise(torch.stack([placed[row] for row in rows]), canvas_pixels(canvas))
+    return ready
 
 
 def place(radiograph: Radiograph, canvas: Canvas) -> torch.Tensor:
