@@ -27,7 +27,7 @@ RANKS = (1, 2, 5, 10)
 def main() -> None:
     """Parse, run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bones", type=int, default=100, help="people in the gallery, each probed once")
+    parser.add_argument("--bones", type=int, default=100, help="people in the gallery, each probed once; at least 2")
     parser.add_argument("--seed", type=int, default=31, help="of the cohort")
     parser.add_argument("--probe-seed", type=int, default=77, help="of poses and exposures")
     parser.add_argument("--species", default="human")
@@ -37,6 +37,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         result = run(given, Path(folder))
+    print(report.heading())
     print(table(result))
     report.write(given.name, result)
 
@@ -58,11 +59,12 @@ def run(given: argparse.Namespace, folder: Path) -> dict[str, object]:
             "AP + ML": [search(database, truth, [ap, ml]) for truth, ap, ml in probes],
         }
         embedder = database.store.embedder
+        views_each = database.info()["views"] // given.bones
     outcome = {name: summary(each) for name, each in searched.items()}
     return {
         "question": "closed-set identification, rank of the right bone",
         "embedder": embedder,
-        "gallery": {"bones": given.bones, "views_each": 36, "species": given.species, "seed": given.seed},
+        "gallery": {"bones": given.bones, "views_each": views_each, "species": given.species, "seed": given.seed},
         "probes": {
             "seed": given.probe_seed,
             "axis_deg": calibration_set.AXIS_DEG,
@@ -125,7 +127,7 @@ def table(result: dict[str, object]) -> str:
     gallery = result["gallery"]
     lines = [
         f"gallery {gallery['bones']} {gallery['species']} femora, {gallery['views_each']} views each, "
-        f"embedder {result['embedder']}",
+        f"embedder {result['embedder']}, seeds {gallery['seed']} (people) and {result['probes']['seed']} (probes)",
         f"{'probe':<9}" + "".join(f"{'rank ' + str(r):>22}" for r in RANKS) + f"{'FNMR':>8}{'FMR':>10}",
     ]
     for name, each in result["outcome"].items():

@@ -25,6 +25,12 @@ def circumstances() -> dict[str, object]:
     }
 
 
+def heading() -> str:
+    """One line for people: commit, machine, date."""
+    about = circumstances()
+    return f"commit {about['commit']}, {about['cores']} x {about['processor']}, {about['date']}"
+
+
 def write(name: str, result: dict[str, object]) -> Path:
     """Write NAME.json with the circumstances, and say where."""
     RESULTS.mkdir(exist_ok=True)

@@ -61,12 +61,14 @@ def build(
     return paths
 
 
-def comparisons(paths: list[Path], embedder: "Embedder") -> dict[str, Comparisons]:
-    """Distances of every kind of comparison among the bones of ``build``."""
+def comparisons(paths: list[Path], embedder: "Embedder") -> tuple[dict[str, Comparisons], tuple[float, ...]]:
+    """Distances of every kind of comparison among the bones of ``build``, and the heights of their canvases in mm."""
     enrolled, probes = [], []
+    heights = set()
     for path in paths:
         rendered = _load(path)
         canvas = canvas_of_height(rendered.canvas_mm)
+        heights.add(rendered.canvas_mm)
         enrolled.append(embedder.embed(rendered.views, canvas))
         probes.append(np.stack([embedder.embed(pictures, canvas) for pictures in rendered.probes]))
     gallery, templates = np.stack(enrolled), np.stack(probes)
@@ -84,11 +86,12 @@ def comparisons(paths: list[Path], embedder: "Embedder") -> dict[str, Comparison
     pairs = np.stack(
         [np.sqrt(np.maximum(2 - 2 * templates[:, side, 0] @ templates[:, side, 1].T, 0)) for side in range(len(SIDES))]
     )
-    return {
+    found = {
         PAIR: _square(pairs),
         ONE_PROBE: _square(nearest.reshape(-1, *nearest.shape[2:])),
         TWO_PROBES: _square(fused),
     }
+    return found, tuple(sorted(heights))
 
 
 def _square(distances: NDArray[np.floating]) -> Comparisons:
@@ -104,9 +107,7 @@ def _render(seed: int, index: int, path: Path) -> None:
     torch.set_num_threads(1)
     body = individual(seed, index, stream=CALIBRATION)
     volume, _ = body.scan(Scanner.usual(body.species))
-    isolated = bone.isolate(volume)
-    pose = bone.find_pose(isolated)
-    upright = bone.upright(isolated, pose)
+    upright, pose = bone.stand_up(bone.isolate(volume))
     rng = np.random.default_rng(np.random.SeedSequence(body.entropy, spawn_key=(13,)))
     arrays = {"canvas_mm": np.array(drr.canvas_of(upright, long=pose.long).height_mm)}
     enrolled = drr.enrolment_views(upright, body.subject_id)

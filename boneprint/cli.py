@@ -44,8 +44,12 @@ class _Group(click.Group):
         except BoneprintError as error:
             click.echo(f"boneprint: {error}", err=True)
             ctx.exit(_UNUSABLE)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"boneprint: {where}{error.strerror or error}; name another place, or make room.", err=True)
+            ctx.exit(_UNUSABLE)
         except KeyboardInterrupt:
-            click.echo("boneprint: interrupted; everything reported as done is kept, run it again to go on.", err=True)
+            click.echo("boneprint: interrupted; everything reported as done is kept.", err=True)
             ctx.exit(130)
 
 
@@ -79,20 +83,21 @@ def ingest(
     """Enrol every CT in folders of any depth; what is enrolled already is skipped."""
     from boneprint import show
     from boneprint.database import Database, IngestEvent
+    from boneprint.ingest import discover
 
+    found = discover(ct)  # before a database is made for nothing
     with Database.open(db, writable=True, weights=weights) as database, show.progress("ingesting") as advance:
 
         def tell(event: IngestEvent) -> None:
             advance(event.done, event.total, show.ingest_line(event))
 
-        report = database.ingest(ct, bone=bone, subject=subject, side=side, labels=labels, split=split, report=tell)
+        report = database.ingest(found, bone=bone, subject=subject, side=side, labels=labels, split=split, report=tell)
     if json_out:
         show.as_json(show.ingest_json(report))
     else:
         show.ingest_summary(report, str(db))
     if report.failed:
-        known = any(reason == "enrolled already" for _, reason in report.skipped)
-        sys.exit(_NO if report.enrolled or known else _UNUSABLE)
+        sys.exit(_NO if report.usable else _UNUSABLE)
 
 
 @main.command()
@@ -121,7 +126,7 @@ def search(
     from boneprint.database import Database
     from boneprint.probe import as_radiographs
 
-    conditions = dict(_condition(text) for text in where)
+    conditions = _conditions(where)
     probes = as_radiographs(xray, pixel_spacing_mm=pixel_spacing)
     with Database.open(db, weights=weights) as database:
         result = database.search(probes, k, where=conditions, mirror=mirror)
@@ -168,7 +173,9 @@ def verify(a: Path, b: Path, pixel_spacing: float | None, weights: Path | None, 
 @click.option("--angle", type=float, default=0.0, show_default=True, help="natural: about the long axis; 0 AP, 90 ML.")
 @click.option("--in-plane", type=float, default=0.0, show_default=True, help="natural: rotation of the picture.")
 @click.option("--tilt", type=float, nargs=2, default=(0.0, 0.0), show_default=True, help="natural: out of the plane.")
-@click.option("--seed", type=int, default=0, show_default=True, help="natural: of exposure, blur and noise.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="natural: of exposure, blur and noise."
+)
 @_JSON
 def drr(
     ct: Path,
@@ -199,7 +206,7 @@ def drr(
         )
     written: list[str] = []
     with show.progress("rendering") as advance:
-        for path in views.write_views(pictures, out):
+        for path in views.write_views(pictures, out, (0.0, 1.0) if protocol == "s1" else None):
             written.append(str(path))
             advance(len(written), total, "")
     if json_out:
@@ -242,12 +249,12 @@ def simulate(folder: Path, n: int, bone: str, species: str, side: str | None, se
 @click.option(
     "--cache", type=_PATHS, required=True, help="Folder for rendered bodies and checkpoints; resumes from it."
 )
-@click.option("--seed", type=int, help="Of bodies and training.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of bodies and training.")
 @click.option("--steps", type=click.IntRange(min=1), help="Training steps.")
-@click.option("--people", type=int, help="Simulated people.")
-@click.option("--families", type=int, help="Families of four siblings (hard negatives).")
-@click.option("--cats", type=int, help="Simulated cats.")
-@click.option("--cat-families", type=int, help="Families of cats.")
+@click.option("--people", type=click.IntRange(min=0), help="Simulated people.")
+@click.option("--families", type=click.IntRange(min=0), help="Families of four siblings (hard negatives).")
+@click.option("--cats", type=click.IntRange(min=0), help="Simulated cats.")
+@click.option("--cat-families", type=click.IntRange(min=0), help="Families of cats.")
 @click.option("--calibration-bones", type=click.IntRange(min=40), default=120, show_default=True)
 @_JSON
 def train(
@@ -255,6 +262,7 @@ def train(
 ) -> None:
     """Train an embedder from scratch on simulated bones; the same seed gives the same weights."""
     from boneprint import show, trainer
+    from boneprint.embed.card import card_path, weights_path
     from boneprint.embed.training import Schedule
     from boneprint.training_set import Recipe
 
@@ -277,7 +285,7 @@ def train(
     if json_out:
         show.as_json(card)
     else:
-        click.echo(f"{out}.safetensors, {out}.json: written")
+        click.echo(f"{weights_path(out)}, {card_path(out)}: written")
 
 
 @main.command()
@@ -315,21 +323,32 @@ def check(db: Path, json_out: bool) -> None:
 @main.command()
 @_DB
 @_WEIGHTS
-def checkpoint(db: Path, weights: Path | None) -> None:
+@_JSON
+def checkpoint(db: Path, weights: Path | None, json_out: bool) -> None:
     """Merge pending segments into one file."""
+    from boneprint import show
     from boneprint.database import Database
 
     if not db.exists():
         raise StoreError(f"{db}: no such database; make one with `boneprint ingest CT_DIR --db {db}`.")
     with Database.open(db, writable=True, weights=weights) as database:
-        click.echo(f"{db}: one file, generation {database.checkpoint()}")
+        generation = database.checkpoint()
+    if json_out:
+        show.as_json({"path": str(db), "generation": generation})
+    else:
+        click.echo(f"{db}: one file, generation {generation}")
 
 
-def _condition(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise BoneprintError(f"--where {text}: expected KEY=VALUE, e.g. --where bone=femur.")
-    return key, value
+def _conditions(texts: tuple[str, ...]) -> dict[str, str]:
+    conditions: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise BoneprintError(f"--where {text}: expected KEY=VALUE, e.g. --where bone=femur.")
+        if key in conditions:
+            raise BoneprintError(f"--where {text}: {key} was given before; expected one value for each key.")
+        conditions[key] = value
+    return conditions
 
 
 if __name__ == "__main__":

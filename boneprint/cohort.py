@@ -1,6 +1,7 @@
 """A cohort of simulated people on disk: a DICOM CT series and the true surface of each, and a list of the truth."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,18 +55,26 @@ def simulate_cohort(
     if n < 1:
         raise BoneprintError(f"a cohort of {n}: expected at least one person (-n 1).")
     folder = Path(folder)
-    members: list[Member] = []
     for index in range(first, first + n):
         member = _write(individual(seed, index, bone=bone, species=species, laterality=side), folder)
-        members.append(member)
-        listed = {"seed": seed, "members": [asdict(each) for each in members]}
-        (folder / MANIFEST).write_text(json.dumps(listed, indent=1) + "\n")
+        _list(member, folder / MANIFEST)
         yield member
+
+
+def _list(member: Member, manifest: Path) -> None:
+    """Put a member on the list beside those of earlier runs, in the place of its own earlier entry."""
+    known = json.loads(manifest.read_text())["members"] if manifest.exists() else []
+    others = [each for each in known if each["subject_id"] != member.subject_id]
+    written = manifest.with_suffix(".json.tmp")
+    written.write_text(json.dumps({"members": [*others, asdict(member)]}, indent=1) + "\n")
+    written.replace(manifest)
 
 
 def _write(body: Body, folder: Path) -> Member:
     volume, to_patient = body.scan(Scanner.usual(body.species))
     home = folder / body.subject_id
+    if home.exists():
+        shutil.rmtree(home)  # an earlier simulation of this person; slices of a longer series must not stay
     write_ct_series(home / "ct", volume, subject_id=body.subject_id, body_part=body.bone, laterality=body.laterality)
     surface = home / f"{body.bone}-{body.laterality}.stl"
     vertices, faces = body.surface(to_patient)

@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneprint import embed, evidence, probe
-from boneprint.errors import BoneprintError, ReadError
+from boneprint.errors import BoneprintError, StoreError
 from boneprint.index import Gallery, Store, search
 from boneprint.nouns import Candidate, Fingerprint, Reference, SearchResult, Verification
 
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
+    from boneprint.read import Discovery
 
 # Segments that may pile up before they are merged; each costs a reader about a millisecond.
 _CHECKPOINT_AFTER = 256
+
+ENROLLED_ALREADY = "enrolled already"
 
 # What `where` can ask for, and the field of a reference that answers.
 WHERE = {"bone": "bone", "side": "laterality", "subject": "subject_id", "id": "bone_id"}
@@ -47,6 +50,11 @@ class IngestReport:
     skipped: tuple[tuple[str, str], ...]
     failed: tuple[tuple[str, str], ...]
     seconds: float
+
+    @property
+    def usable(self) -> bool:
+        """Whether anything was enrolled, now or before."""
+        return bool(self.enrolled) or any(reason == ENROLLED_ALREADY for _, reason in self.skipped)
 
 
 class Database:
@@ -76,16 +84,23 @@ class Database:
             If there is none to read, it is damaged, another embedder made it, or another writer holds it.
         """
         chosen = Path(weights) if weights else embed.SHIPPED
-        embedder = embed.embedder_id(embed.read_card(chosen))
-        return cls(Store.open(path, writable=writable, embedder=embedder), chosen)
+        card = embed.read_card(chosen)
+        store = Store.open(path, writable=writable, embedder=embed.embedder_id(card), dim=int(card["dimension"]))
+        return cls(store, chosen)
 
     @cached_property
     def _embedder(self) -> "Embedder":
-        return embed.load_embedder(self._weights)
+        loaded = embed.load_embedder(self._weights)
+        if loaded.id != self.store.embedder:
+            raise StoreError(
+                f"{self._weights}: holds {loaded.id} now, expected {self.store.embedder}; the weights were replaced "
+                "while the database was open. Open it again."
+            )
+        return loaded
 
     def ingest(
         self,
-        paths: str | Path | Iterable[str | Path],
+        paths: "str | Path | Iterable[str | Path] | Discovery",
         *,
         bone: str | None = None,
         subject: str | None = None,
@@ -98,7 +113,7 @@ class Database:
 
         Parameters
         ----------
-        paths : folders at any depth, or files (DICOM series, NIfTI)
+        paths : folders at any depth, or files (DICOM series, NIfTI); or what `boneprint.ingest.discover` found there
         bone, subject, side : go before what the files say; side is "L" or "R"
         labels : NIfTI label map; every bone in it becomes a reference
         split : make a bone of every connected bony part
@@ -110,19 +125,16 @@ class Database:
             If there is nothing to read at all.
         """
         from boneprint import ingest as road
-        from boneprint.read import find_series
+        from boneprint.read import Discovery
 
         started = time.perf_counter()
         options = road.Options(bone, subject, side, Path(labels) if labels else None, split)
-        found = find_series(paths)
-        total = len(found.sources)
-        if not found.sources and not found.failed:
-            stray, reason = found.skipped[0]
-            raise ReadError(
-                f"{stray}: {reason}; there is no CT among {len(found.skipped)} files. Give the folder of a CT series."
-            )
+        found = paths if isinstance(paths, Discovery) else road.discover(paths)
+        # A label map that lies among the CTs is none of them.
+        sources = [each for each in found.sources if not (labels and each.place.resolve() == Path(labels).resolve())]
+        total = len(sources)
         enrolled: list[tuple[Reference, int]] = []
-        skipped = [(str(path), reason) for path, reason in found.skipped if path != options.labels]
+        skipped = [(str(path), reason) for path, reason in found.skipped]
         failed = [(str(path), error) for path, error in found.failed]
 
         def tell(kind: str, source: str, message: str, reference: Reference | None = None, done: int = 0) -> None:
@@ -134,18 +146,18 @@ class Database:
         for path, error in failed:
             tell("failed", path, error)
         known = set(self.store.gallery().enrolled)
-        for done, source in enumerate(found.sources, 1):
-            if options.labels and options.labels in source.paths:
-                continue
+        for done, source in enumerate(sources, 1):
             try:
                 if road.enrolled_already(source, options, known):
-                    skipped.append((source.label, "enrolled already"))
-                    tell("skipped", source.label, "enrolled already", done=done)
+                    skipped.append((source.label, ENROLLED_ALREADY))
+                    tell("skipped", source.label, ENROLLED_ALREADY, done=done)
                     continue
                 scan = source.load()
                 parts = road.specimens(scan, options)
                 batch = [road.enrol(part, scan, source.place, options, self._embedder) for part in parts]
-            except ReadError as error:
+            except StoreError:
+                raise
+            except BoneprintError as error:
                 failed.append((source.label, str(error)))
                 tell("failed", source.label, str(error), done=done)
                 continue
@@ -157,7 +169,7 @@ class Database:
                 tell("enrolled", source.label, "; ".join(scan.notes + part.notes), enrolment.reference, done)
             if self.store.pending >= _CHECKPOINT_AFTER:
                 self.store.checkpoint()
-        if enrolled:
+        if self.store.pending:
             self.store.checkpoint()
         return IngestReport(tuple(enrolled), tuple(skipped), tuple(failed), time.perf_counter() - started)
 
@@ -222,13 +234,15 @@ class Database:
         ranked: list[Candidate] = []
         certified = True
         canvases = np.array([reference.canvas_mm for reference in gallery.references])
+        # Bones on a canvas too small for what the probe shows cannot be it; they were not embedded for, nor searched.
+        chosen &= np.isin(canvases, list(template.vectors))
+        if not chosen.any():
+            raise BoneprintError(
+                f"the fingerprint was made for canvases of {sorted(template.vectors)} mm, which none of the bones "
+                "asked for uses; embed the radiograph again with this database open, or check its pixel spacing."
+            )
         for height in np.unique(canvases[chosen]):
             subset = chosen & (canvases == height)
-            if float(height) not in template.vectors:
-                raise BoneprintError(
-                    f"the fingerprint has no vectors for the {height:g} mm canvas of some enrolled bones; "
-                    "embed the radiograph again with this database open."
-                )
             hits = search(gallery, template.vectors[float(height)], k, subset=None if subset.all() else subset)
             certified &= hits.certified_exact
             for row, distance, views in zip(hits.bones, hits.distances, hits.nearest_views):
@@ -238,7 +252,7 @@ class Database:
                     distance=float(distance),
                     angle_deg=float(gallery.angles_deg[views[0]]),
                     within_margin=float(distance) <= calibration.threshold.value,
-                    log10_lr=calibration.log10_lr(float(distance)),
+                    log10_lr=calibration.log10_lr(float(distance), float(height)) if template.probes <= 2 else None,
                 )
                 ranked.append(candidate)
         ranked.sort(key=lambda candidate: candidate.distance)
@@ -309,8 +323,14 @@ def verify(
     """
     pair = [probe.as_radiograph(xray, pixel_spacing_mm=pixel_spacing_mm) for xray in (first, second)]
     embedder = embed.load_embedder(Path(weights) if weights else embed.SHIPPED)
-    vectors = embedder.embed(pair, probe.common_canvas(pair))
-    return evidence.verdict(vectors[0], vectors[1], evidence.of_card(embedder.card, evidence.PAIR))
+    canvas = probe.common_canvas(pair)
+    vectors = embedder.embed(pair, canvas)
+    calibration = evidence.of_card(embedder.card, evidence.PAIR)
+    return evidence.verdict(vectors[0], vectors[1], canvas.height_mm, calibration)
+
+
+def _fits(found: str | None, key: str, wanted: str) -> bool:
+    return (found or "") == (wanted.lower() if key == "bone" else wanted)
 
 
 def _chosen(gallery: Gallery, where: Mapping[str, str]) -> NDArray[np.bool_]:
@@ -320,7 +340,7 @@ def _chosen(gallery: Gallery, where: Mapping[str, str]) -> NDArray[np.bool_]:
             raise BoneprintError(f"--where {key}=...: unknown key, expected one of {', '.join(WHERE)}.")
     chosen = np.array(
         [
-            all((getattr(reference, WHERE[key]) or "") == value for key, value in where.items())
+            all(_fits(getattr(reference, WHERE[key]), key, value) for key, value in where.items())
             for reference in gallery.references
         ],
         dtype=bool,

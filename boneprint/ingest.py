@@ -1,8 +1,9 @@
 """The road of a CT: folder -> specimens -> views -> fingerprints, ready to be enrolled."""
 
 import hashlib
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import numpy as np
 from boneprint import bone, drr
 from boneprint.errors import BoneprintError, ReadError
 from boneprint.nouns import Enrolment, Reference, Scan, Volume
-from boneprint.read import CtSource, LabelMap, read_labels
+from boneprint.read import CtSource, Discovery, LabelMap, find_series, read_labels
 
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
@@ -33,15 +34,31 @@ class Options:
     split: bool = False
 
     def __post_init__(self) -> None:
+        if self.labels and not self.labels.is_file():
+            raise ReadError(f"{self.labels}: no such label map. Check the spelling after --labels.")
         if self.labels and self.split:
             raise BoneprintError("--labels and --split both make several bones of a series; give one of them.")
         if self.laterality not in (None, *LATERALITIES):
             raise BoneprintError(f"side '{self.laterality}', expected L or R.")
 
-    @property
+    @cached_property
     def prefix(self) -> str:
         """How the parts of a source are named in the store: what was made of it can be told from another way."""
-        return "label:" if self.labels else "part:" if self.split else "whole"
+        if self.labels:
+            return f"label:{hashlib.sha256(self.labels.read_bytes()).hexdigest()[:8]}:"
+        return "part:" if self.split else "whole"
+
+    @cached_property
+    def label_map(self) -> LabelMap:
+        """The label map, read once.
+
+        Raises
+        ------
+        ReadError
+            If it cannot be read.
+        """
+        assert self.labels is not None
+        return read_labels(self.labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +70,23 @@ class Specimen:
     bone: str
     laterality: str | None
     notes: tuple[str, ...] = ()
+
+
+def discover(paths: str | Path | Iterable[str | Path]) -> Discovery:
+    """Every CT below some folders.
+
+    Raises
+    ------
+    ReadError
+        If there is none, nor anything that should have been one.
+    """
+    found = find_series(paths)
+    if not found.sources and not found.failed:
+        stray, reason = found.skipped[0]
+        raise ReadError(
+            f"{stray}: {reason}; there is no CT among {len(found.skipped)} files. Give the folder of a CT series."
+        )
+    return found
 
 
 def enrolled_already(source: CtSource, options: Options, enrolled: Set[tuple[str, str]]) -> bool:
@@ -71,20 +105,15 @@ def specimens(scan: Scan, options: Options) -> list[Specimen]:
     kind = (options.bone or scan.body_part or "unknown").lower()
     side = options.laterality or scan.laterality
     if options.labels:
-        labels: LabelMap = read_labels(options.labels)
+        labels = options.label_map
         parts = bone.by_labels(scan.volume, labels.labels_on(scan.volume), labels.names)
-        found = [
-            Specimen(p.volume, f"label:{p.name}", p.bone or kind, options.laterality or p.laterality, p.notes)
+        return [
+            Specimen(p.volume, options.prefix + p.name, p.bone or kind, options.laterality or p.laterality, p.notes)
             for p in parts
         ]
-    elif options.split:
-        parts = bone.split(scan.volume)
-        found = [Specimen(p.volume, f"part:{p.name}", kind, side, p.notes) for p in parts]
-    else:
-        found = [Specimen(bone.isolate(scan.volume), "whole", kind, side)]
-    if not found:
-        raise ReadError(f"{scan.source}: no bone was found in it. Check the label map, or ingest without --labels.")
-    return found
+    if options.split:
+        return [Specimen(p.volume, options.prefix + p.name, kind, side, p.notes) for p in bone.split(scan.volume)]
+    return [Specimen(bone.isolate(scan.volume), options.prefix, kind, side)]
 
 
 def specimen_again(scan: Scan, part: str) -> Specimen:
@@ -110,8 +139,7 @@ def enrol(specimen: Specimen, scan: Scan, place: Path, options: Options, embedde
     ----------
     place : folder or file where the CT lies; kept, so that its views can be made again for an examiner
     """
-    pose = bone.find_pose(specimen.volume)
-    upright = bone.upright(specimen.volume, pose)
+    upright, pose = bone.stand_up(specimen.volume)
     canvas = drr.canvas_of(upright, long=pose.long)
     views = drr.enrolment_views(upright, scan.source)
     reference = Reference(

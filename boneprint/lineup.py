@@ -55,7 +55,7 @@ def _nearest_view(candidate: Candidate) -> NDArray[np.float32] | None:
         specimen = ingest.specimen_again(source.load(), reference.part)
     except (BoneprintError, StopIteration):
         return None
-    upright = bone.upright(specimen.volume, bone.find_pose(specimen.volume))
+    upright, _ = bone.stand_up(specimen.volume)
     return drr.enrolment_view(upright, candidate.angle_deg, reference.source).pixels
 
 

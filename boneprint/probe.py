@@ -20,6 +20,9 @@ Xray: TypeAlias = str | Path | Radiograph | NDArray[Any] | Any
 # What a bone is at least as bright as, as a share of the picture's own range, when its size is measured.
 _CONTENT_SHARE = 0.3
 
+# A limb may reach beyond its bone, but a canvas that would show only two thirds of the picture shows another bone.
+_TOO_TALL = 1.5
+
 
 def as_radiograph(xray: Xray, *, pixel_spacing_mm: float | None = None) -> Radiograph:
     """Read or wrap one X-ray.
@@ -63,15 +66,28 @@ def as_radiographs(xrays: Xray | Sequence[Xray], *, pixel_spacing_mm: float | No
 def fingerprint(
     radiographs: Sequence[Radiograph], canvas_heights_mm: Iterable[float], embedder: "Embedder", *, mirror: bool = False
 ) -> Fingerprint:
-    """Embed P radiographs of one bone on every canvas that a gallery holds.
+    """Embed P radiographs of one bone on every canvas of a gallery that can hold what they show.
 
     Parameters
     ----------
     mirror : turn left and right round first, to look for the bone of the other side
+
+    Raises
+    ------
+    ReadError
+        If no canvas can, or a pixel spacing is unknown.
     """
+    shown_mm = max(_content_mm(radiograph)[0] for radiograph in radiographs)
+    heights = sorted(canvas_heights_mm)
+    fitting = [height for height in heights if shown_mm < _TOO_TALL * height]
+    if not fitting:
+        raise ReadError(
+            f"{radiographs[0].source}: shows {shown_mm:.0f} mm, but the gallery's bones are seen on fields of at most "
+            f"{heights[-1]:g} mm. Check the pixel spacing (mm, in the plane of the bone), or crop to the bone."
+        )
     if mirror:
         radiographs = [Radiograph(r.pixels[:, ::-1], r.spacing_mm, r.view, r.source) for r in radiographs]
-    vectors = {height: embedder.embed(radiographs, canvas_of_height(height)) for height in canvas_heights_mm}
+    vectors = {height: embedder.embed(radiographs, canvas_of_height(height)) for height in fitting}
     return Fingerprint(vectors, embedder.id)
 
 
@@ -90,16 +106,12 @@ def common_canvas(radiographs: Sequence[Radiograph]) -> Canvas:
 
 def _content_mm(radiograph: Radiograph) -> tuple[float, float]:
     """Height and width of what is bright in a picture."""
-    if radiograph.spacing_mm is None:
-        raise ReadError(
-            f"{radiograph.source}: no pixel spacing in the file, needed for real-world proportions. "
-            "Pass --pixel-spacing MM (pixel_spacing_mm=) as measured in the plane of the bone."
-        )
+    spacing_mm = radiograph.known_spacing_mm()
     low, high = np.quantile(radiograph.pixels, [0.01, 0.995])
     bright = radiograph.pixels > low + _CONTENT_SHARE * (high - low)
     extents = []
     for axis in (1, 0):
         # Rows and columns with hardly a bright pixel are noise or a marker.
         filled = np.flatnonzero(bright.mean(axis=axis) > 0.01)
-        extents.append((filled[-1] - filled[0] + 1) * radiograph.spacing_mm if len(filled) else 0.0)
+        extents.append((filled[-1] - filled[0] + 1) * spacing_mm if len(filled) else 0.0)
     return extents[0], extents[1]

@@ -21,13 +21,13 @@ _LEAD = "A candidate is a lead for an examiner, not an identification."
 
 def as_json(result: Mapping[str, Any]) -> None:
     """Print one JSON object to stdout."""
-    print(json.dumps(result, indent=2, ensure_ascii=False))
+    print(json.dumps(result, indent=2))
 
 
 @contextmanager
 def progress(described: str) -> "Iterator[Callable[[int, int, str], None]]":
     """One bar on stderr; yields ``advance(done, total, line)``, where a non-empty line is printed above the bar."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # Where nobody watches (a file, a pipe) only the lines are written.
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -36,9 +36,14 @@ def progress(described: str) -> "Iterator[Callable[[int, int, str], None]]":
         def advance(done: int, total: int, line: str) -> None:
             bar.update(task, completed=done, total=total)
             if line:
-                bar.console.print(line, markup=False)
+                bar.console.print(printable(line))
 
         yield advance
+
+
+def printable(text: str) -> str:
+    """A path that is not UTF-8 must not end a command that has done its work: its odd bytes are shown escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def ingest_line(event: "IngestEvent") -> str:
@@ -114,19 +119,21 @@ def search_table(result: "SearchResult") -> None:
         table.add_row(
             str(candidate.rank),
             reference.bone_id,
-            reference.subject_id,
-            reference.bone,
+            printable(reference.subject_id),
+            printable(reference.bone),
             reference.laterality or "-",
             f"{candidate.angle_deg:.0f}",
             f"{candidate.distance:.4f}",
             "within" if candidate.within_margin else "outside",
-            f"{candidate.log10_lr:+.1f}",
+            "-" if candidate.log10_lr is None else f"{candidate.log10_lr:+.1f}",
         )
-    console = Console(soft_wrap=True, highlight=False, width=120)
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=120)
     console.print(table)
     exact = "exact" if result.certified_exact else "approximate"
     console.print(f"\n{result.bones} bones, {result.views} views, {exact} search in {result.seconds * 1000:.0f} ms")
     console.print(_threshold_text(result.threshold))
+    if any(candidate.log10_lr is None for candidate in result.candidates):
+        console.print("log10 LR '-': not calibrated for bones of this size, or for so many probes")
     console.print(_LEAD)
 
 
@@ -145,13 +152,17 @@ def verification_json(verification: "Verification") -> dict[str, Any]:
 def verification_text(verification: "Verification") -> None:
     """The verdict in words."""
     side = "within" if verification.within_margin else "outside"
-    low, high = verification.log10_lr_bounds
-    supported = "one bone" if verification.log10_lr > 0 else "two bones"
-    print(
-        f"distance {verification.distance:.4f}, {side} the margin of {verification.threshold.value:.4f}\n"
-        f"log10 LR {verification.log10_lr:+.2f} (calibration supports {low:+.1f} to {high:+.1f}): "
-        f"the pictures support that they show {supported}\n{_threshold_text(verification.threshold)}"
-    )
+    print(f"distance {verification.distance:.4f}, {side} the margin of {verification.threshold.value:.4f}")
+    if verification.log10_lr is None:
+        print("log10 LR: none, for pictures of this size were not calibrated; the margin says little, too")
+    else:
+        low, high = verification.log10_lr_bounds
+        supported = "one bone" if verification.log10_lr > 0 else "two bones"
+        print(
+            f"log10 LR {verification.log10_lr:+.2f} (calibration supports {low:+.1f} to {high:+.1f}): "
+            f"the pictures support that they show {supported}"
+        )
+    print(_threshold_text(verification.threshold))
 
 
 def info_text(info: Mapping[str, Any]) -> None:

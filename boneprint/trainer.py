@@ -11,10 +11,12 @@ import torch
 from boneprint import calibration_set, training_set
 from boneprint._version import __version__
 from boneprint.embed import embedder_id, weights
-from boneprint.embed.card import read_card, write_card
+from boneprint.embed.card import name_of, read_card, write_card
 from boneprint.embed.embedder import Embedder
 from boneprint.embed.training import Schedule, train
+from boneprint.errors import BoneprintError
 from boneprint.evidence import calibrate
+from boneprint.evidence.metrics import equal_error_rate
 
 Report = Callable[[str, int, int, str], None]
 
@@ -35,7 +37,7 @@ def train_embedder(
 
     Parameters
     ----------
-    out : NAME of the weights; its stem becomes the embedder's name
+    out : NAME of the weights, which becomes the embedder's name
     cache : folder for the training set, checkpoints and calibration bones
     report : told (stage, done, total, remark)
 
@@ -47,6 +49,10 @@ def train_embedder(
     def tell(stage: str) -> Callable[[int, int], None]:
         return lambda done, total: report(stage, done, total, "") if report else None
 
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BoneprintError(f"{out.parent}: {error.strerror}; name a folder that can be written with -o.") from error
     data = training_set.build(recipe, cache / "views", report=tell("rendering bodies"))
 
     def step(number: int, loss: float, rank1: float) -> None:
@@ -55,7 +61,7 @@ def train_embedder(
 
     network = train(data, schedule, cache / "run", report=step)
     card = {
-        "name": out.stem,
+        "name": name_of(out),
         "architecture": "Compact",
         "dimension": 128,
         "license": "Apache-2.0",
@@ -92,10 +98,13 @@ def calibrate_embedder(
         f"or ML, {calibration_set.PLANE_DEG:g} in plane, tilt sd {calibration_set.TILT_DEG:g}, with soft tissue, "
         "random exposure, blur, scatter and noise"
     )
-    card["calibration"] = {
-        kind: calibrate(found, kind=kind, data=said, embedder=embedder_id(card), date=_today()).to_card()
-        for kind, found in calibration_set.comparisons(paths, Embedder(out)).items()
-    }
+    measured, heights = calibration_set.comparisons(paths, Embedder(out))
+    card["calibration"] = {}
+    for kind, found in measured.items():
+        fitted = calibrate(
+            found, kind=kind, data=said, embedder=embedder_id(card), date=_today(), canvas_heights_mm=heights
+        )
+        card["calibration"][kind] = {**fitted.to_card(), "equal_error_rate": equal_error_rate(found)}
     write_card(out, card)
     return card
 

@@ -22,12 +22,11 @@ from boneprint.embed.preprocess import canvas_pixels, place
 from boneprint.embed.training import TrainingViews
 from boneprint.errors import BoneprintError
 from boneprint.nouns import AIR_HU, Radiograph, Volume, canvas_for
-from boneprint.simulate import CALIBRATION, TRAINING, Body, Scanner, family, individual
+from boneprint.simulate import TRAINING, Body, Scanner, family, individual
 
 VIEWS = 24  # over half a turn: in parallel beam the other half is its mirror image
 _TILTS = 3
 _TILT_DEG = 4.0
-_KEV = 60.0
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,19 @@ class Recipe:
     cats: int = 100
     cat_families: int = 40
     siblings: int = 4
-    held_out: bool = False
+
+    def __post_init__(self) -> None:
+        counts = (self.people, self.families, self.cats, self.cat_families)
+        if min(counts) < 0 or self.siblings < 2 or sum(counts) < 2:
+            raise BoneprintError(
+                f"training set of {self.people} people, {self.families} families, {self.cats} cats, "
+                f"{self.cat_families} families of cats: expected no negative number, and at least two in all."
+            )
 
     def bodies(self) -> list[tuple[Body, int]]:
         """Every body with the number of its family (-1 without)."""
-        stream = CALIBRATION if self.held_out else TRAINING
-        plain = [individual(self.seed, i, stream=stream) for i in range(self.people)]
-        plain += [individual(self.seed, 500_000 + i, species="cat", stream=stream) for i in range(self.cats)]
+        plain = [individual(self.seed, i, stream=TRAINING) for i in range(self.people)]
+        plain += [individual(self.seed, 500_000 + i, species="cat", stream=TRAINING) for i in range(self.cats)]
         listed = [(body, -1) for body in plain]
         for number in range(self.families + self.cat_families):
             species = "human" if number < self.families else "cat"
@@ -76,7 +81,7 @@ def project_body(body: Body) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         hu = _tilted(upright, np.deg2rad(rng.normal(0, _TILT_DEG, 2)))
         members = range(group, VIEWS, _TILTS)
         at = [float(angles[m]) for m in members]
-        integrals = drr.project(drr.bone_mu_per_mm(hu, _KEV), step, at)
+        integrals = drr.project(drr.bone_mu_per_mm(hu, drr.ENROLMENT_KEV), step, at)
         paths = drr.project((hu > -500).astype(np.float32), step, at)
         for member, integral, path in zip(members, integrals, paths):
             for channel, picture in enumerate((integral, path / 100)):
@@ -103,7 +108,9 @@ def build(
     listed = recipe.bodies()
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
-    said = json.dumps({"recipe": asdict(recipe), "views": VIEWS, "tilt_deg": _TILT_DEG, "kev": _KEV}, indent=1)
+    said = json.dumps(
+        {"recipe": asdict(recipe), "views": VIEWS, "tilt_deg": _TILT_DEG, "kev": drr.ENROLMENT_KEV}, indent=1
+    )
     if manifest.exists() and manifest.read_text() != said:
         raise BoneprintError(
             f"{folder}: holds the views of another recipe; delete the folder or name another one with --cache."
@@ -123,7 +130,7 @@ def build(
             report(int((angles[:, -1] > 0).sum()), len(listed))
     views.flush()
     angles.flush()
-    return TrainingViews(views, angles, np.array([number for _, number in listed]))
+    return TrainingViews(views, angles, np.array([number for _, number in listed]), repr(recipe))
 
 
 def _projected(bodies: list[Body], workers: int | None) -> Iterator[tuple[NDArray[np.float16], NDArray[np.float32]]]:
@@ -134,7 +141,10 @@ def _projected(bodies: list[Body], workers: int | None) -> Iterator[tuple[NDArra
 
 def _open(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
     if path.exists():
-        return np.lib.format.open_memmap(path, mode="r+")
+        kept = np.lib.format.open_memmap(path, mode="r+")
+        if kept.shape != shape or kept.dtype != dtype:
+            raise BoneprintError(f"{path}: holds {kept.dtype} {kept.shape}, expected {shape}; delete its folder.")
+        return kept
     return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
 

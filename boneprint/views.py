@@ -9,7 +9,7 @@ from boneprint.nouns import Radiograph, Volume
 from boneprint.read import CtSource, find_series, write_png
 
 ENROLMENT_VIEWS = len(drr.ENROLMENT_ANGLES)
-S1_IMAGES = 900
+S1_IMAGES = drr.S1_IMAGES
 
 # What is kept around the bone in a natural radiograph: everything denser than this, so the limb with its skin.
 _BODY_HU = -300.0
@@ -17,22 +17,14 @@ _BODY_HU = -300.0
 
 def enrolment(volume: Volume, source: str) -> list[Radiograph]:
     """The views that `ingest` embeds: bone alone, all the way round."""
-    isolated = bone.isolate(volume)
-    return drr.enrolment_views(bone.upright(isolated, bone.find_pose(isolated)), source)
+    upright, _ = bone.stand_up(bone.isolate(volume))
+    return drr.enrolment_views(upright, source)
 
 
 def s1(volume: Volume, source: str) -> Iterator[Radiograph]:
     """The 900 joined images of S1, one after the other; ``view`` names angles and energy."""
-    isolated = bone.isolate(volume)
-    pose = bone.find_pose(isolated)
-    step = float(min(volume.spacing_mm))
-    return drr.s1_images(bone.upright(isolated, pose, step), long=pose.long, source=source)
-
-
-def one_enrolled(volume: Volume, angle_deg: float, source: str) -> Radiograph:
-    """The enrolled view at one angle, made again."""
-    isolated = bone.isolate(volume)
-    return drr.enrolment_view(bone.upright(isolated, bone.find_pose(isolated)), angle_deg, source)
+    upright, pose = bone.stand_up(bone.isolate(volume), float(min(volume.spacing_mm)))
+    return drr.s1_images(upright, long=pose.long, source=source)
 
 
 def natural(
@@ -68,7 +60,11 @@ def single_ct(path: Path | str) -> CtSource:
     BoneprintError
         If there is none, or more than one.
     """
-    sources = find_series(path).sources
+    found = find_series(path)
+    sources = found.sources
+    if not sources and (found.failed or found.skipped):
+        _, reason = (found.failed or found.skipped)[0]
+        raise BoneprintError(f"{path}: no CT in it ({reason}). Name the folder of one CT series.")
     if len(sources) != 1:
         named = ", ".join(source.label for source in sources[:5])
         raise BoneprintError(
@@ -77,11 +73,20 @@ def single_ct(path: Path | str) -> CtSource:
     return sources[0]
 
 
-def write_views(radiographs: Iterator[Radiograph] | list[Radiograph], folder: Path | str) -> Iterator[Path]:
-    """Write each view as a PNG with its pixel spacing, named by its view, and say which."""
+def write_views(
+    radiographs: Iterator[Radiograph] | list[Radiograph],
+    folder: Path | str,
+    value_range: tuple[float, float] | None = None,
+) -> Iterator[Path]:
+    """Write each view as a PNG with its pixel spacing, named by its view, and say which.
+
+    Parameters
+    ----------
+    value_range : what is black and what is white in all of them; None takes each picture's own
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for radiograph in radiographs:
         path = folder / f"{(radiograph.view or 'view').replace(' ', '_')}.png"
-        write_png(path, radiograph, bits=8)
+        write_png(path, radiograph, bits=8, value_range=value_range)
         yield path

@@ -186,7 +186,7 @@ def test_training_stopped_and_resumed_gives_the_same_weights(toy_views, tmp_path
 
 def test_a_checkpoint_of_another_schedule_is_refused(toy_views, tmp_path):
     train(toy_views, Schedule(steps=1, bones=4, views=2), tmp_path)
-    with pytest.raises(BoneprintError, match="another schedule"):
+    with pytest.raises(BoneprintError, match="another run"):
         train(toy_views, TOY, tmp_path)
 
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from boneprint.errors import BoneprintError
 from boneprint.evidence import PAIR, Calibration, calibrate, metrics, verdict
 
+CANVASES = (560.0,)
+
 
 def simulated(bones=80, genuine_mean=0.3, impostor_mean=1.0, deviation=0.12, seed=0):
     """Every bone against every bone, with normal distances of known means."""
@@ -18,7 +20,14 @@ def simulated(bones=80, genuine_mean=0.3, impostor_mean=1.0, deviation=0.12, see
 
 
 def calibrated(**options):
-    return calibrate(simulated(**options), kind=PAIR, data="made here", embedder="fake:0", date="2026-01-01")
+    return calibrate(
+        simulated(**options),
+        kind=PAIR,
+        data="made here",
+        embedder="fake:0",
+        date="2026-01-01",
+        canvas_heights_mm=CANVASES,
+    )
 
 
 def test_rates_count_what_they_say():
@@ -69,17 +78,26 @@ def test_a_share_that_is_neither_all_nor_nothing_has_an_interval_around_it():
 
 def test_the_likelihood_ratio_falls_with_distance_and_stays_within_its_bounds():
     calibration = calibrated()
-    ratios = [calibration.log10_lr(distance) for distance in (0.0, 0.3, 0.65, 1.0, 2.0)]
+    ratios = [calibration.log10_lr(distance, 560.0) for distance in (0.0, 0.3, 0.65, 1.0, 2.0)]
     assert ratios == sorted(ratios, reverse=True)
     assert ratios[0] <= np.log10(80) + 1e-9
     assert ratios[-1] >= -np.log10(80) - 1e-9
-    assert calibration.log10_lr(0.65) == pytest.approx(0, abs=0.3)
+    assert calibration.log10_lr(0.65, 560.0) == pytest.approx(0, abs=0.3)
+
+
+def test_there_is_no_likelihood_ratio_where_nothing_was_calibrated():
+    assert calibrated().log10_lr(0.1, 140.0) is None
 
 
 def test_a_likelihood_ratio_is_calibrated_where_the_truth_is_known():
     # Two normals of one deviation: the log likelihood ratio is linear in the distance.
     calibration = calibrate(
-        simulated(bones=400, deviation=0.35, seed=3), kind=PAIR, data="", embedder="fake:0", date="2026-01-01"
+        simulated(bones=400, deviation=0.35, seed=3),
+        kind=PAIR,
+        data="",
+        embedder="fake:0",
+        date="2026-01-01",
+        canvas_heights_mm=CANVASES,
     )
     true_slope = -(1.0 - 0.3) / 0.35**2 / np.log(10)
     assert calibration.slope == pytest.approx(true_slope, rel=0.15)
@@ -96,7 +114,7 @@ def test_the_verdict_is_the_side_of_the_margin():
     one[0] = 1
     other = np.zeros(4, np.float32)
     other[1] = 1
-    same, different = verdict(one, one, calibration), verdict(one, other, calibration)
+    same, different = (verdict(one, each, 560.0, calibration) for each in (one, other))
     assert same.within_margin
     assert same.distance == 0
     assert not different.within_margin

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from boneprint.bone.isolate import BONY_HU
 from boneprint.errors import ReadError
 from boneprint.nouns import AIR_HU, Volume
 
 # A femur's principal axes have ratios of 6-9, a proximal third about 3, a head or a chest below 2.
 LONG_RATIO = 2.5
-BONY_HU = 200.0
 
 # Voxels along the largest extent when a specimen is enrolled: finer than any canvas (192 pixels, never quite filled).
 STANDARD_STEPS = 220
@@ -124,6 +124,12 @@ def upright(volume: Volume, pose: Pose, step_mm: float | None = None, *, content
     return Volume(hu, affine)
 
 
+def stand_up(isolated: Volume, step_mm: float | None = None) -> tuple[Volume, Pose]:
+    """Bring an isolated specimen upright in its canonical pose: `find_pose`, then `upright`."""
+    pose = find_pose(isolated)
+    return upright(isolated, pose, step_mm), pose
+
+
 def _row_ends(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """First and last voxel of every row of a mask, (N, 3) in x, y, z: they hold its extremes in every direction."""
     z, y = np.nonzero(mask.any(axis=2))
@@ -145,7 +151,8 @@ def _upright(long_axis: NDArray[np.float64]) -> NDArray[np.float64]:
     z = long_axis if long_axis[2] >= 0 else -long_axis
     back = np.array([0.0, 1.0, 0.0])
     if abs(z @ back) > 0.9:
-        # The bone points to the front or back (a specimen on its end): the patient's foot end takes the back's place.
+        # The bone points to the front or back (a specimen on its end): its back cannot be the patient's, so it faces
+        # head or feet.
         back = np.array([0.0, 0.0, -1.0]) * np.sign(z @ back)
     y = back - (back @ z) * z
     y /= np.linalg.norm(y)

@@ -4,6 +4,8 @@ from boneprint.drr.attenuation import bone_mu_per_mm, mu_per_mm
 from boneprint.drr.parallel import project, view_width
 from boneprint.drr.protocol import (
     ENROLMENT_ANGLES,
+    ENROLMENT_KEV,
+    S1_IMAGES,
     canvas_of,
     enrolment_view,
     enrolment_views,
@@ -13,6 +15,8 @@ from boneprint.drr.protocol import (
 
 __all__ = [
     "ENROLMENT_ANGLES",
+    "ENROLMENT_KEV",
+    "S1_IMAGES",
     "bone_mu_per_mm",
     "canvas_of",
     "enrolment_view",

@@ -80,10 +80,11 @@ def project(
     (V, Z, width) float32
         Line integrals, no unit; row 0 is the upper end (largest z), 0 where the ray misses the volume.
     """
-    if mu_per_mm.ndim != 3 or mu_per_mm.size == 0 or step_mm <= 0 or len(angles_deg) == 0:
+    good = mu_per_mm.ndim == 3 and mu_per_mm.size > 0 and step_mm > 0 and len(angles_deg) > 0
+    if not good or not np.isfinite(angles_deg).all():
         raise BoneprintError(
             f"projection: grid of shape {mu_per_mm.shape}, step {step_mm} mm, {len(angles_deg)} angles; "
-            "expected a non-empty (Z, Y, X) grid, a positive step and at least one angle."
+            "expected a non-empty (Z, Y, X) grid, a positive step and at least one angle, all finite."
         )
     nz, ny, nx = mu_per_mm.shape
     width = width or view_width(mu_per_mm.shape)

@@ -20,10 +20,11 @@ S1_ANGLES = tuple(float(a) for a in range(-21, 22, 3))
 S1_KEV = (140.0, 146.0, 152.0, 158.0)
 S1_SIZE = (800, 400)
 S1_BLUR = 1.0
+S1_IMAGES = len(S1_ANGLES) ** 2 * len(S1_KEV)
 
 
 def canvas_of(specimen: Volume, *, long: bool) -> Canvas:
-    """The canvas that holds every view of an upright specimen."""
+    """The canvas for an upright specimen: it holds every view, unless the specimen is larger than the largest."""
     step = float(specimen.spacing_mm[0])
     return canvas_for(specimen.hu.shape[0] * step, view_width(specimen.hu.shape) * step, long=long)
 

@@ -8,7 +8,7 @@ from typing import Any
 from boneprint.errors import BoneprintError
 
 FORMAT = 1
-SHIPPED = Path(__file__).parent / "weights" / "compact-1"
+SHIPPED = Path(__file__).parent / "shipped" / "compact-1"
 
 
 def read_card(weights: Path = SHIPPED) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def read_card(weights: Path = SHIPPED) -> dict[str, Any]:
         card = dict(json.loads(path.read_text()))
         if card["format"] != FORMAT:
             raise BoneprintError(f"{path}: card format {card['format']!r}, expected {FORMAT}; update boneprint.")
-        _ = card["name"], card["weights_sha256"], card["dimension"]
+        _ = card["name"], card["weights_sha256"], int(card["dimension"])
     except (ValueError, KeyError, TypeError) as error:
         raise BoneprintError(
             f"{path}: no card of weights ({error!r}); copy the weights and their card again."
@@ -40,7 +40,7 @@ def read_card(weights: Path = SHIPPED) -> dict[str, Any]:
 
 def write_card(weights: Path, card: dict[str, Any]) -> None:
     """Replace the card beside ``weights``; format and hash are filled in."""
-    written = weights.with_suffix(".json.tmp")
+    written = card_path(weights).with_suffix(".tmp")
     complete = {"format": FORMAT, **card, "weights_sha256": sha256_of(weights_path(weights))}
     written.write_text(json.dumps(complete, indent=2) + "\n")
     written.replace(card_path(weights))
@@ -52,13 +52,18 @@ def embedder_id(card: dict[str, Any]) -> str:
 
 
 def weights_path(weights: Path) -> Path:
-    """NAME.safetensors for NAME, NAME.safetensors or NAME.json."""
-    return weights.with_suffix(".safetensors")
+    """NAME.safetensors for NAME, NAME.safetensors or NAME.json; other dots belong to the name."""
+    return weights.with_name(name_of(weights) + ".safetensors")
 
 
 def card_path(weights: Path) -> Path:
     """NAME.json for NAME, NAME.safetensors or NAME.json."""
-    return weights.with_suffix(".json")
+    return weights.with_name(name_of(weights) + ".json")
+
+
+def name_of(weights: Path) -> str:
+    """The embedder's name: the file's, without the two suffixes that are ours."""
+    return weights.name.removesuffix(".safetensors").removesuffix(".json")
 
 
 def sha256_of(path: Path) -> str:

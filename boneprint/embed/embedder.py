@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from boneprint.embed import weights
-from boneprint.embed.card import SHIPPED, embedder_id
+from boneprint.embed.card import SHIPPED, embedder_id, read_card
 from boneprint.embed.preprocess import preprocess
 from boneprint.nouns import Canvas, Radiograph
 
@@ -55,7 +55,11 @@ class Embedder:
         return vectors
 
 
-@cache
 def load_embedder(path: Path = SHIPPED) -> Embedder:
-    """The shipped embedder, or one from a weights file of the user's; loaded once."""
+    """The shipped embedder, or one from a weights file of the user's; loaded once for each content of the file."""
+    return _loaded(path, read_card(path)["weights_sha256"])
+
+
+@cache
+def _loaded(path: Path, sha256: str) -> Embedder:
     return Embedder(path)

@@ -26,7 +26,7 @@ class _Residual(nn.Module):
 
 
 class Compact(nn.Module):
-    """Residual network of 1.6 M parameters that keeps where things are.
+    """Residual network of 1.4 M parameters that keeps where things are.
 
     A 6 x 3 grid of pooled features is flattened before the dimension reduction: averaging it away would lose the
     proportions that tell two bones apart.

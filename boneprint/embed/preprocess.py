@@ -17,9 +17,9 @@ from boneprint.nouns.canvas import Canvas
 _LONG_PIXELS = (192, 96)
 _SQUARE_PIXELS = (144, 144)
 
-# The pedestal is what is wider than this share of a long canvas's height: 85 mm on the canvas of a human femur, where
-# the shaft is 30 mm, the condyles 80 mm and a thigh 150 mm wide.
-_PEDESTAL_PIXELS = 29
+# The pedestal is what is wider than this many pixels: 67 mm on the canvas of a human femur, where the shaft is 30 mm
+# and a thigh 120 to 150 mm wide. Of the broad ends (80 mm) the edges are left; a wider opening would leave half a thigh.
+_PEDESTAL_PIXELS = 23
 _EXPOSURE_QUANTILE = 0.995
 _CONTENT_SHARE = 0.25
 
@@ -65,18 +65,14 @@ def place(radiograph: Radiograph, canvas: Canvas) -> torch.Tensor:
     -------
     (h, w) float32
     """
-    if radiograph.spacing_mm is None:
-        raise ReadError(
-            f"{radiograph.source}: no pixel spacing in the file, needed for real-world proportions. "
-            "Pass --pixel-spacing MM (pixel_spacing_mm=) as measured in the plane of the bone."
-        )
     pitch_mm = canvas.height_mm / canvas_pixels(canvas)[0]
-    factor = radiograph.spacing_mm / pitch_mm
+    spacing_mm = radiograph.known_spacing_mm()
+    factor = spacing_mm / pitch_mm
     height, width = (n * factor for n in radiograph.pixels.shape)
     if min(height, width) < 4 or max(height, width) > 20 * _LONG_PIXELS[0]:
         raise ReadError(
             f"{radiograph.source}: {radiograph.pixels.shape[0]} x {radiograph.pixels.shape[1]} pixels of "
-            f"{radiograph.spacing_mm:g} mm are {height * pitch_mm:.0f} x {width * pitch_mm:.0f} mm, expected the size "
+            f"{spacing_mm:g} mm are {height * pitch_mm:.0f} x {width * pitch_mm:.0f} mm, expected the size "
             "of a bone. Check the pixel spacing (mm, not m or dpi)."
         )
     pixels = torch.from_numpy(radiograph.pixels)[None, None]
@@ -130,9 +126,11 @@ def _edges(images: torch.Tensor) -> torch.Tensor:
     """Band-passed picture over its own local strength: (N, h, w) in -1..1."""
     fine = F.avg_pool2d(F.pad(images[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)
     band = fine - _broad(fine, 5)
-    strength = _broad(band**2, 9).sqrt()
-    floor = 0.3 * band.square().mean(dim=(2, 3), keepdim=True).sqrt() + 1e-6
-    return (band / (strength + floor) / 3).clamp(-1, 1)[:, 0]
+    # The root makes the skin's edge, many times as strong as the bone's, no rival to it.
+    band = band.sign() * band.abs().sqrt()
+    strength = _broad(band.abs(), 6)
+    floor = 0.15 * band.abs().mean(dim=(2, 3), keepdim=True) + 1e-6
+    return (band / (strength + floor) / 4).clamp(-1, 1)[:, 0]
 
 
 def _broad(images: torch.Tensor, reach: int) -> torch.Tensor:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from boneprint.embed import weights
 from boneprint.embed.augment import augment
 from boneprint.embed.losses import supervised_contrastive
 from boneprint.embed.networks import Compact
@@ -30,11 +31,13 @@ class TrainingViews:
     views : (N, V, 2, H, W) float16: bone line integrals, and thickness in mm / 100
     angles_deg : (N, V) float32, ascending in 0..180, evenly spaced
     families : (N,) int, number of the family or -1
+    origin : what they were made by; a checkpoint of other views is refused
     """
 
     views: NDArray[np.float16]
     angles_deg: NDArray[np.float32]
     families: NDArray[np.int64]
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Schedule:
     """
 
     seed: int = 1
-    steps: int = 3600
+    steps: int = 2200
     bones: int = 32
     views: int = 3
     learning_rate: float = 1.2e-3
@@ -79,14 +82,15 @@ def train(
     the network in evaluation mode
     """
     folder.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = weights.device()
     torch.manual_seed(schedule.seed)
     torch.set_num_threads(schedule.threads)
     network: Compact = Compact().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(
         network.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98)
     )
-    first = _resume(folder / "checkpoint.safetensors", network, optimiser, schedule)
+    made_by = f"{data.origin} {schedule!r}".strip()
+    first = _resume(folder / "checkpoint.safetensors", network, optimiser, made_by)
     log = folder / "log.csv"
     _trim(log, first)
     network.train()
@@ -102,7 +106,9 @@ def train(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         if not math.isfinite(loss.item()):
-            raise BoneprintError(f"{folder}: the loss is {loss.item()} at step {step}; lower --learning-rate.")
+            raise BoneprintError(
+                f"{folder}: the loss is {loss.item()} at step {step}; train with a smaller Schedule.learning_rate."
+            )
         rank1 = _batch_rank1(vectors.detach(), labels.to(device))
         with log.open("a", newline="") as stream:
             seconds = f"{time.perf_counter() - started:.1f}"
@@ -110,7 +116,7 @@ def train(
         if report:
             report(step, loss.item(), rank1)
         if (step + 1) % checkpoint_every == 0 or step + 1 == schedule.steps:
-            _save(folder / "checkpoint.safetensors", network, optimiser, step + 1, schedule)
+            _save(folder / "checkpoint.safetensors", network, optimiser, step + 1, made_by)
     return network.eval()
 
 
@@ -194,24 +200,24 @@ def _trim(log: Path, first: int) -> None:
     log.write_text("step,loss,batch_rank1,seconds\n" + "".join(lines))
 
 
-def _save(path: Path, network: Compact, optimiser: torch.optim.Optimizer, step: int, schedule: Schedule) -> None:
+def _save(path: Path, network: Compact, optimiser: torch.optim.Optimizer, step: int, made_by: str) -> None:
     tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
     for number, state in optimiser.state_dict()["state"].items():
         tensors.update({f"optimiser.{number}.{name}": value.contiguous() for name, value in state.items()})
     written = path.with_suffix(".tmp")
-    save_file(tensors, written, metadata={"step": str(step), "schedule": repr(schedule)})
+    save_file(tensors, written, metadata={"step": str(step), "made_by": made_by})
     written.replace(path)
 
 
-def _resume(path: Path, network: Compact, optimiser: torch.optim.Optimizer, schedule: Schedule) -> int:
+def _resume(path: Path, network: Compact, optimiser: torch.optim.Optimizer, made_by: str) -> int:
     """Restore a checkpoint and return the step to go on with; 0 without one."""
     if not path.exists():
         return 0
     with safe_open(path, framework="pt") as stored:
         about = stored.metadata()
-        if about["schedule"] != repr(schedule):
+        if about["made_by"] != made_by:
             raise BoneprintError(
-                f"{path}: checkpoint of another schedule ({about['schedule']}); "
+                f"{path}: checkpoint of another run ({about['made_by']}), expected {made_by}; "
                 "train with the same options, or delete it to start anew."
             )
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118

@@ -13,14 +13,15 @@ from boneprint.errors import BoneprintError
 
 
 def save(network: Compact, path: Path, card: dict[str, Any]) -> None:
-    """Write the weights in half precision, then their card: a card never describes weights that are not there."""
+    """Write the weights in half precision, then their card; until both are there, `load` refuses them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in network.state_dict().items()
     }
-    written = path.with_suffix(".safetensors.tmp")
+    written = weights_path(path).with_suffix(".tmp")
     save_file(half, written)
+    written.chmod(0o644)  # safetensors keeps its files to their owner
     written.replace(weights_path(path))
     write_card(path, card)
 

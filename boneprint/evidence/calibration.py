@@ -32,9 +32,15 @@ class Calibration:
     intercept: float
     slope: float
     log10_lr_bounds: tuple[float, float]
+    canvas_heights_mm: tuple[float, ...]
 
-    def log10_lr(self, distance: float) -> float:
-        """How much more often this distance arises from one bone than from two, as a power of ten."""
+    def log10_lr(self, distance: float, canvas_mm: float) -> float | None:
+        """How much more often this distance arises from one bone than from two, as a power of ten.
+
+        None on a canvas that was not calibrated: the distances of cats say nothing about those of people.
+        """
+        if canvas_mm not in self.canvas_heights_mm:
+            return None
         low, high = self.log10_lr_bounds
         return min(max(self.intercept + self.slope * distance, low), high)
 
@@ -48,10 +54,19 @@ class Calibration:
         said = dict(entry["threshold"])
         for name in ("false_match_interval", "false_non_match_interval"):
             said[name] = tuple(said[name])
-        return cls(Threshold(**said), entry["intercept"], entry["slope"], tuple(entry["log10_lr_bounds"]))
+        pair = tuple(entry["log10_lr_bounds"])
+        return cls(Threshold(**said), entry["intercept"], entry["slope"], pair, tuple(entry["canvas_heights_mm"]))
 
 
-def calibrate(comparisons: metrics.Comparisons, *, kind: str, data: str, embedder: str, date: str) -> Calibration:
+def calibrate(
+    comparisons: metrics.Comparisons,
+    *,
+    kind: str,
+    data: str,
+    embedder: str,
+    date: str,
+    canvas_heights_mm: tuple[float, ...],
+) -> Calibration:
     """Fix the threshold at a false match rate of 0.001 and fit the likelihood ratio.
 
     Parameters
@@ -59,6 +74,7 @@ def calibrate(comparisons: metrics.Comparisons, *, kind: str, data: str, embedde
     comparisons : of bones that were in neither training nor test
     kind : PAIR, ONE_PROBE or TWO_PROBES
     data : where the bones come from, for the provenance
+    canvas_heights_mm : the fields of view that the bones were seen on; it holds for no other
 
     References
     ----------
@@ -81,7 +97,8 @@ def calibrate(comparisons: metrics.Comparisons, *, kind: str, data: str, embedde
     )
     intercept, slope = _logistic(comparisons)
     ceiling = math.log10(comparisons.bones)
-    return Calibration(threshold, intercept / math.log(10), slope / math.log(10), (-ceiling, ceiling))
+    bounds = (-ceiling, ceiling)
+    return Calibration(threshold, intercept / math.log(10), slope / math.log(10), bounds, canvas_heights_mm)
 
 
 def _logistic(comparisons: metrics.Comparisons) -> tuple[float, float]:
@@ -112,8 +129,8 @@ def of_card(card: dict[str, Any], kind: str) -> Calibration:
     """
     try:
         return Calibration.from_card(card["calibration"][kind])
-    except KeyError:
+    except (KeyError, TypeError, ValueError):
         raise BoneprintError(
-            f"weights '{card.get('name')}': no calibration for '{kind}' in their card; "
+            f"weights '{card.get('name')}': no usable calibration for '{kind}' in their card; "
             "`boneprint train` writes one, so train again or use the shipped weights."
         ) from None

@@ -7,8 +7,10 @@ from boneprint.evidence.calibration import Calibration
 from boneprint.nouns import Verification
 
 
-def verdict(first: NDArray[np.float32], second: NDArray[np.float32], calibration: Calibration) -> Verification:
-    """Compare two fingerprints, (D,) unit vectors of one canvas.
+def verdict(
+    first: NDArray[np.float32], second: NDArray[np.float32], canvas_mm: float, calibration: Calibration
+) -> Verification:
+    """Compare two fingerprints, (D,) unit vectors of one canvas of that height.
 
     Returns
     -------
@@ -20,6 +22,6 @@ def verdict(first: NDArray[np.float32], second: NDArray[np.float32], calibration
         distance=distance,
         threshold=calibration.threshold,
         within_margin=distance <= calibration.threshold.value,
-        log10_lr=calibration.log10_lr(distance),
+        log10_lr=calibration.log10_lr(distance, canvas_mm),
         log10_lr_bounds=calibration.log10_lr_bounds,
     )

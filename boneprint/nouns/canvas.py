@@ -37,6 +37,6 @@ def canvas_of_height(height_mm: float) -> Canvas:
         if canvas.height_mm == height_mm:
             return canvas
     raise BoneprintError(
-        f"canvas of {height_mm:g} mm is unknown to this version; the store was made by another. "
-        "Open it with the version that wrote it (`boneprint info` names it)."
+        f"canvas of {height_mm:g} mm is unknown to this version of boneprint; open the store with the version that "
+        "wrote it (the first lines of the file name it)."
     )

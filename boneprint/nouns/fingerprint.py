@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from boneprint.errors import BoneprintError
+
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
@@ -15,10 +17,22 @@ class Fingerprint:
     ----------
     vectors : for each canvas height in mm, (P, D) float32 unit rows
     embedder : id of what made them
+
+    Raises
+    ------
+    BoneprintError
+        If there are no vectors, or not the same number on every canvas.
     """
 
     vectors: Mapping[float, NDArray[np.float32]]
     embedder: str
+
+    def __post_init__(self) -> None:
+        shapes = {np.shape(rows) for rows in self.vectors.values()}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+            raise BoneprintError(
+                f"fingerprint: vectors of shapes {sorted(shapes)}, expected one shape (P, D) for every canvas."
+            )
 
     @property
     def probes(self) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from boneprint.errors import BoneprintError
+from boneprint.errors import BoneprintError, ReadError
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,3 +49,18 @@ class Radiograph:
                 f"{self.source}: pixel spacing {self.spacing_mm} mm, expected a positive number or None (unknown)."
             )
         object.__setattr__(self, "pixels", pixels)
+
+    def known_spacing_mm(self) -> float:
+        """The pixel spacing.
+
+        Raises
+        ------
+        ReadError
+            If it is unknown.
+        """
+        if self.spacing_mm is None:
+            raise ReadError(
+                f"{self.source}: no pixel spacing in the file, needed for real-world proportions. "
+                "Pass --pixel-spacing MM (pixel_spacing_mm=) as measured in the plane of the bone."
+            )
+        return self.spacing_mm

@@ -12,8 +12,8 @@ FloatArray = NDArray[np.float32]
 class Reference:
     """An enrolled bone.
 
-    ``part`` names the bone within its source ("whole", a label's name, "part-2"); (source_hash, part) is what makes
-    ingestion resumable. ``canvas_mm`` is the height of the field of view its views were embedded on.
+    ``part`` names the bone within its source ("whole", "part:part-2", "label:MAP:femur_left"); (source_hash, part) is
+    what makes ingestion resumable. ``canvas_mm`` is the height of the field of view its views were embedded on.
     """
 
     bone_id: str
@@ -60,14 +60,18 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One bone of a search result; ``angle_deg`` is the enrolled view nearest to the first probe."""
+    """One bone of a search result.
+
+    ``angle_deg`` is the enrolled view nearest to the first probe. ``log10_lr`` is None where the embedder was not
+    calibrated for such a comparison: another size of bone, more than two probes.
+    """
 
     rank: int
     reference: Reference
     distance: float
     angle_deg: float
     within_margin: bool
-    log10_lr: float
+    log10_lr: float | None
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,13 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Verification:
-    """Two radiographs compared: the margin verdict and the likelihood ratio within what calibration supports."""
+    """Two radiographs compared: the margin verdict and the likelihood ratio within what calibration supports.
+
+    ``log10_lr`` is None where pictures of that size were not calibrated.
+    """
 
     distance: float
     threshold: Threshold
     within_margin: bool
-    log10_lr: float
+    log10_lr: float | None
     log10_lr_bounds: tuple[float, float]

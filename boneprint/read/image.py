@@ -64,8 +64,14 @@ def read_image(path: Path, *, pixel_spacing_mm: float | None = None, view: str |
         raise ReadError(f"{error} Check that the file is the radiograph you meant.") from error
 
 
-def write_png(path: Path | str, radiograph: Radiograph, *, bits: int = 16) -> None:
-    """Write a radiograph as grey PNG, its darkest pixel 0 and its brightest full scale, with the spacing in pHYs.
+def write_png(
+    path: Path | str,
+    radiograph: Radiograph,
+    *,
+    bits: int = 16,
+    value_range: tuple[float, float] | None = None,
+) -> None:
+    """Write a radiograph as grey PNG with the spacing in pHYs.
 
     pHYs counts whole pixels per metre, so that a spacing s in mm comes back to within s * s / 2000 mm. Where the
     spacing is unknown the chunk is left out. The view goes to a text chunk.
@@ -75,6 +81,7 @@ def write_png(path: Path | str, radiograph: Radiograph, *, bits: int = 16) -> No
     path : the file to write
     radiograph : what to write
     bits : 16 or 8
+    value_range : what becomes 0 and full scale; None takes the darkest and the brightest pixel
 
     Raises
     ------
@@ -83,9 +90,10 @@ def write_png(path: Path | str, radiograph: Radiograph, *, bits: int = 16) -> No
     """
     if bits not in (8, 16):
         raise BoneprintError(f"{path}: {bits} bits, expected 8 or 16.")
-    dark, bright = float(radiograph.pixels.min()), float(radiograph.pixels.max())
+    dark, bright = value_range or (float(radiograph.pixels.min()), float(radiograph.pixels.max()))
     full = 2**bits - 1
-    scaled = np.rint((radiograph.pixels.astype(np.float64) - dark) * (full / (bright - dark)))
+    share = (radiograph.pixels.astype(np.float64) - dark) / (bright - dark)
+    scaled = np.rint(np.clip(share, 0, 1) * full)
     picture = Image.fromarray(scaled.astype(np.uint16 if bits == 16 else np.uint8))
     text = PngInfo()
     text.add_text("Software", _WRITER)

@@ -1,7 +1,7 @@
 """Who is simulated: individuals, and families of siblings for hard negatives, all from seeds.
 
-Streams of one user seed never meet: cohorts draw from spawn key 0, training from 1, calibration from 2. A bone of a
-cohort is therefore in no training or calibration set, whatever seed the user types.
+The streams of a seed never meet: a body's entropy is (seed, stream, number), where cohorts are stream 0, training is 1
+and calibration 2. A bone of a cohort is therefore in no training or calibration set, whatever seed the user types.
 """
 
 from typing import Final
@@ -31,14 +31,15 @@ def individual(
     Raises
     ------
     BoneprintError
-        For a bone or species that cannot be simulated.
+        For a bone or species that cannot be simulated, or a seed outside 0 to 2**32 - 1.
     """
-    _check(bone, species)
+    _check(seed, bone, species)
     entropy = (seed, stream, index)
     rng = np.random.default_rng(np.random.SeedSequence(entropy))
     shape = FemurShape.sample(rng, species)
     side = laterality or ("R" if rng.random() < 0.5 else "L")
-    return Body(f"SIM-{seed}-{index:04d}", species, side, shape, entropy, bone)
+    kind = "SIM" if species == "human" else f"SIM-{species.upper()}"
+    return Body(f"{kind}-{seed}-{index:04d}", species, side, shape, entropy, bone)
 
 
 def family(seed: int, index: int, members: int, *, species: str = "human") -> list[Body]:
@@ -47,7 +48,7 @@ def family(seed: int, index: int, members: int, *, species: str = "human") -> li
     They are the hard negatives of training. The shared body strays 1.8 times as far as people do, members 0.35 times;
     half of the families are upside down, so that shape is learnt as such and not a place in the picture.
     """
-    _check("femur", species)
+    _check(seed, "femur", species)
     rng = np.random.default_rng(np.random.SeedSequence((seed, TRAINING, 1_000_000 + index)))
     shared = FemurShape.sample(rng, species, spread=1.8)
     side = "R" if rng.random() < 0.5 else "L"
@@ -61,7 +62,10 @@ def family(seed: int, index: int, members: int, *, species: str = "human") -> li
     return bodies
 
 
-def _check(bone: str, species: str) -> None:
+def _check(seed: int, bone: str, species: str) -> None:
+    # NumPy cuts a larger number into words of 32 bits, and the second would be taken for the stream.
+    if not 0 <= seed < 2**32:
+        raise BoneprintError(f"seed {seed}, expected a whole number from 0 to {2**32 - 1}.")
     if bone not in BONES:
         raise BoneprintError(f"bone '{bone}' cannot be simulated; choose one of: {', '.join(BONES)}.")
     if species not in SPECIES:
