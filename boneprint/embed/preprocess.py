@@ -18,7 +18,7 @@ _LONG_PIXELS = (192, 96)
 _SQUARE_PIXELS = (144, 144)
 
 # The pedestal is what is wider than this many pixels: 67 mm on the canvas of a human femur, where the shaft is 30 mm
-# and a thigh 120 to 150 mm wide. Of the broad ends (80 mm) the edges are left; a wider opening would leave half a thigh.
+# and a thigh 120 to 150 mm wide. Of the broad ends (80 mm) the edges are left; a wider opening would leave flesh.
 _PEDESTAL_PIXELS = 23
 _EXPOSURE_QUANTILE = 0.995
 _CONTENT_SHARE = 0.25
