@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from boneprint import bone, drr, views
+from boneprint._version import __version__
 from boneprint.evidence import ONE_PROBE, PAIR, TWO_PROBES
 from boneprint.evidence.metrics import Comparisons
 from boneprint.nouns import Radiograph, canvas_of_height
@@ -50,7 +51,7 @@ def build(
 ) -> list[Path]:
     """Render the bones, one file each, or go on where an earlier run stopped."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{seed}-{index:04d}.npz" for index in range(bones)]
+    paths = [folder / f"{__version__}-{seed}-{index:04d}.npz" for index in range(bones)]
     waiting = [index for index, path in enumerate(paths) if not path.exists()]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(_render, seed, index, paths[index]) for index in waiting]

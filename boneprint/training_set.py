@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from boneprint import bone, drr
+from boneprint._version import __version__
 from boneprint.embed.preprocess import canvas_pixels, place
 from boneprint.embed.training import TrainingViews
 from boneprint.errors import BoneprintError
@@ -108,12 +109,11 @@ def build(
     listed = recipe.bodies()
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
-    said = json.dumps(
-        {"recipe": asdict(recipe), "views": VIEWS, "tilt_deg": _TILT_DEG, "kev": drr.ENROLMENT_KEV}, indent=1
-    )
+    about = {"boneprint": __version__, "views": VIEWS, "tilt_deg": _TILT_DEG, "kev": drr.ENROLMENT_KEV}
+    said = json.dumps({"recipe": asdict(recipe), **about}, indent=1)
     if manifest.exists() and manifest.read_text() != said:
         raise BoneprintError(
-            f"{folder}: holds the views of another recipe; delete the folder or name another one with --cache."
+            f"{folder}: holds the views of another recipe or version; delete the folder or name another one with --cache."
         )
     manifest.write_text(said)
     views = _open(
