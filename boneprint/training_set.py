@@ -113,7 +113,7 @@ def build(
     said = json.dumps({"recipe": asdict(recipe), **about}, indent=1)
     if manifest.exists() and manifest.read_text() != said:
         raise BoneprintError(
-            f"{folder}: holds the views of another recipe or version; delete the folder or name another one with --cache."
+            f"{folder}: holds the views of another recipe or version; delete it or name another one with --cache."
         )
     manifest.write_text(said)
     views = _open(

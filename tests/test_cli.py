@@ -122,9 +122,10 @@ def test_damaged_dicom_alone_is_unusable_input(cohort_dir, tmp_path):
     assert "Traceback" not in result.output
 
 
-def test_an_empty_folder_is_refused(tmp_path):
+def test_an_empty_folder_is_refused_and_no_database_is_made_for_it(tmp_path):
     (tmp_path / "empty").mkdir()
     assert refused(run("ingest", tmp_path / "empty", "--db", tmp_path / "b.h5"), "empty", "no file")
+    assert not (tmp_path / "b.h5").exists()
 
 
 def test_a_folder_without_a_ct_is_refused(tmp_path):
@@ -172,7 +173,24 @@ def test_a_missing_store_is_refused(probe_pngs, tmp_path):
 
 
 def test_a_malformed_condition_is_refused(bones_h5, probe_pngs):
-    assert refused(run("search", probe_pngs["ap"], "--db", bones_h5, "--where", "femur"), "KEY=VALUE")
+    words = ("search", probe_pngs["ap"], "--db", bones_h5, "--where")
+    assert refused(run(*words, "femur"), "KEY=VALUE")
+    assert refused(run(*words, "side=L", "--where", "side=R"), "given before")
+
+
+def test_a_subject_that_looks_like_markup_is_shown_as_it_is(cohort_dir, probe_pngs, tmp_path):
+    name = "[anon]-1 [/b]"
+    run("ingest", cohort_dir / "SIM-4711-0000", "--db", tmp_path / "b.h5", "--subject", name)
+    shown = run("search", probe_pngs["ap"], "--db", tmp_path / "b.h5")
+    assert shown.exit_code == 0, shown.stderr
+    assert name in shown.stdout
+
+
+def test_a_picture_in_a_folder_that_does_not_exist_is_one_clear_line(bones_h5, probe_pngs, tmp_path):
+    result = run("search", probe_pngs["ap"], "--db", bones_h5, "--picture", tmp_path / "no" / "x.png")
+    assert result.exit_code == 2
+    assert "x.png" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_info_and_check_describe_the_database(bones_h5):
@@ -231,6 +249,12 @@ def test_labels_make_several_bones_of_one_ct(cohort_dir, tmp_path):
     assert first.exit_code == 0, first.stderr
     assert len(json.loads(first.stdout)["enrolled"]) == 2
     assert json.loads(second.stdout)["enrolled"] == []
+    # Another label map cuts other bones out of the same CT.
+    labels[labels == 7] = 0
+    other = nibabel.Nifti1Image(labels.transpose(2, 1, 0), to_ras @ volume.affine)
+    nibabel.save(other, tmp_path / "other.nii.gz")
+    third = run(*words[:-1], tmp_path / "other.nii.gz", "--json")
+    assert len(json.loads(third.stdout)["enrolled"]) == 1
 
 
 def test_labels_and_split_exclude_each_other(cohort_dir, tmp_path):

@@ -125,6 +125,21 @@ def test_another_embedders_database_is_refused(bones_h5, tmp_path):
         boneprint.open(tmp_path / "other.h5")
 
 
+def test_a_size_that_was_not_calibrated_has_no_likelihood_ratio(database, probe_pngs):
+    radiograph = read_radiograph(probe_pngs["ap"])
+    small = Radiograph(radiograph.pixels, radiograph.spacing_mm / 4)
+    verification = boneprint.verify(small, small)
+    assert verification.log10_lr is None
+    assert verification.distance < 1e-3
+    three = database.search([probe_pngs["ap"]] * 3)
+    assert all(candidate.log10_lr is None for candidate in three.candidates)
+
+
+def test_a_spacing_that_makes_the_bone_a_giant_is_refused(database, probe_pngs):
+    with pytest.raises(ReadError, match="Check the pixel spacing"):
+        database.search(probe_pngs["ap"], pixel_spacing_mm=3.0)
+
+
 def test_an_empty_database_says_what_to_do(tmp_path):
     with boneprint.open(tmp_path / "bones.h5", writable=True) as database:
         with pytest.raises(BoneprintError, match="boneprint ingest"):

@@ -1,5 +1,7 @@
 """Simulated people: individual, reproducible, and a CT like any other."""
 
+import json
+
 import numpy as np
 import pydicom
 import pytest
@@ -111,6 +113,28 @@ def test_a_cohort_on_disk_is_dicom_that_any_reader_takes_for_ct(tmp_path, monkey
 def test_what_cannot_be_simulated_is_refused_with_the_choices(wrong):
     with pytest.raises(BoneprintError, match="choose one of"):
         individual(1, 0, **wrong)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1 + 2**32])
+def test_a_seed_that_could_reach_another_stream_is_refused(seed):
+    with pytest.raises(BoneprintError, match="seed"):
+        individual(seed, 0)
+
+
+def test_man_and_cat_of_one_seed_have_names_of_their_own():
+    assert individual(1, 0).subject_id != individual(1, 0, species="cat").subject_id
+
+
+def test_simulating_again_leaves_nothing_of_the_earlier_series(tmp_path, monkeypatch):
+    monkeypatch.setattr(Scanner, "usual", classmethod(lambda cls, species: COARSE))
+    (member,) = simulate_cohort(tmp_path, 1, seed=9, side="L")
+    (tmp_path / member.ct / "CT9999.dcm").write_bytes(b"a slice of a longer series")
+    (again,) = simulate_cohort(tmp_path, 1, seed=9, side="L")
+    assert again == member
+    assert not (tmp_path / member.ct / "CT9999.dcm").exists()
+    (_, other) = [*simulate_cohort(tmp_path, 1, seed=9, side="L"), *simulate_cohort(tmp_path, 1, seed=9, first=1)]
+    listed = json.loads((tmp_path / "cohort.json").read_text())["members"]
+    assert [each["subject_id"] for each in listed] == [member.subject_id, other.subject_id]
 
 
 def test_an_empty_cohort_is_refused(tmp_path):

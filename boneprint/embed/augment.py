@@ -36,7 +36,7 @@ def augment(bone: torch.Tensor, thickness_mm: torch.Tensor, generator: torch.Gen
     # A dry bone's marrow stands out against air; in a limb it does not stand out against muscle.
     image = bone * uniform(0.7, 1.3) + (1 - wet) * uniform(0, 1.2) * _SOFT_PER_MM * thickness_mm
     peak = bone.amax(dim=(1, 2), keepdim=True)
-    image = image + wet * peak * uniform(0.2, 3.2) * _limb(bone.shape, lean, generator)
+    image = image + wet * peak * uniform(0.2, 2.2) * _limb(bone.shape, lean, generator)
     image = image + peak * uniform(0, 0.08) * _cloud(bone.shape, generator)
     image = _expose(image, chance(0.5), uniform(0.3, 1.5), uniform(0.65, 1.5), chance(0.2))
     image = _soften(image, uniform(0.0, 0.9))

@@ -17,9 +17,9 @@ from boneprint.nouns.canvas import Canvas
 _LONG_PIXELS = (192, 96)
 _SQUARE_PIXELS = (144, 144)
 
-# The pedestal is what is wider than this many pixels: 67 mm on the canvas of a human femur, where the shaft is 30 mm
-# and a thigh 120 to 150 mm wide. Of the broad ends (80 mm) the edges are left; a wider opening would leave flesh.
-_PEDESTAL_PIXELS = 23
+# The pedestal is what is wider than this many pixels: 85 mm on the canvas of a human femur, where the shaft is 30 mm,
+# the condyles 80 mm and a thigh 120 to 150 mm wide.
+_PEDESTAL_PIXELS = 29
 _EXPOSURE_QUANTILE = 0.995
 _CONTENT_SHARE = 0.25
 
@@ -126,11 +126,9 @@ def _edges(images: torch.Tensor) -> torch.Tensor:
     """Band-passed picture over its own local strength: (N, h, w) in -1..1."""
     fine = F.avg_pool2d(F.pad(images[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)
     band = fine - _broad(fine, 5)
-    # The root makes the skin's edge, many times as strong as the bone's, no rival to it.
-    band = band.sign() * band.abs().sqrt()
-    strength = _broad(band.abs(), 6)
-    floor = 0.15 * band.abs().mean(dim=(2, 3), keepdim=True) + 1e-6
-    return (band / (strength + floor) / 4).clamp(-1, 1)[:, 0]
+    strength = _broad(band**2, 9).sqrt()
+    floor = 0.3 * band.square().mean(dim=(2, 3), keepdim=True).sqrt() + 1e-6
+    return (band / (strength + floor) / 3).clamp(-1, 1)[:, 0]
 
 
 def _broad(images: torch.Tensor, reach: int) -> torch.Tensor:

@@ -50,7 +50,7 @@ class Schedule:
     """
 
     seed: int = 1
-    steps: int = 2200
+    steps: int = 3600
     bones: int = 32
     views: int = 3
     learning_rate: float = 1.2e-3
