@@ -34,10 +34,10 @@ class Options:
     split: bool = False
 
     def __post_init__(self) -> None:
-        if self.labels and not self.labels.is_file():
-            raise ReadError(f"{self.labels}: no such label map. Check the spelling after --labels.")
         if self.labels and self.split:
             raise BoneprintError("--labels and --split both make several bones of a series; give one of them.")
+        if self.labels and not self.labels.is_file():
+            raise ReadError(f"{self.labels}: no such label map. Check the spelling after --labels.")
         if self.laterality not in (None, *LATERALITIES):
             raise BoneprintError(f"side '{self.laterality}', expected L or R.")
 

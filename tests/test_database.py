@@ -137,7 +137,7 @@ def test_a_size_that_was_not_calibrated_has_no_likelihood_ratio(database, probe_
 
 def test_a_spacing_that_makes_the_bone_a_giant_is_refused(database, probe_pngs):
     with pytest.raises(ReadError, match="Check the pixel spacing"):
-        database.search(probe_pngs["ap"], pixel_spacing_mm=3.0)
+        database.search(probe_pngs["ap"], pixel_spacing_mm=6.0)
 
 
 def test_an_empty_database_says_what_to_do(tmp_path):
