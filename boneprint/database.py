@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from boneprint import embed, evidence, probe
 from boneprint.errors import BoneprintError, StoreError
 from boneprint.index import Gallery, Store, search
-from boneprint.nouns import Candidate, Fingerprint, Reference, SearchResult, Verification
+from boneprint.nouns import Candidate, Enrolment, Fingerprint, Reference, SearchResult, Verification
 
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
@@ -141,6 +141,10 @@ class Database:
             if report:
                 report(IngestEvent(kind, source, message, reference, done, total))
 
+        def fail(label: str, error: BoneprintError, done: int) -> None:
+            failed.append((label, str(error)))
+            tell("failed", label, str(error), done=done)
+
         for path, reason in skipped:
             tell("skipped", path, reason)
         for path, error in failed:
@@ -154,19 +158,25 @@ class Database:
                     continue
                 scan = source.load()
                 parts = road.specimens(scan, options)
-                batch = [road.enrol(part, scan, source.place, options, self._embedder) for part in parts]
-            except StoreError:
-                raise
             except BoneprintError as error:
-                failed.append((source.label, str(error)))
-                tell("failed", source.label, str(error), done=done)
+                fail(source.label, error, done)
                 continue
+            batch: list[tuple[Enrolment, str]] = []
+            for part in parts:
+                try:
+                    made = road.enrol(part, scan, source.place, options, self._embedder)
+                except StoreError:
+                    raise  # the weights changed under our feet: no fault of this bone
+                except BoneprintError as error:
+                    fail(f"{source.label}, {part.part}", error, done)
+                else:
+                    batch.append((made, "; ".join(scan.notes + part.notes)))
             # One segment for one source: after a crash it is enrolled whole or not at all.
-            self.store.append(batch)
-            for part, enrolment in zip(parts, batch):
-                known.add((enrolment.reference.source_hash, enrolment.reference.part))
-                enrolled.append((enrolment.reference, len(enrolment.vectors)))
-                tell("enrolled", source.label, "; ".join(scan.notes + part.notes), enrolment.reference, done)
+            self.store.append([made for made, _ in batch])
+            for made, notes in batch:
+                known.add((made.reference.source_hash, made.reference.part))
+                enrolled.append((made.reference, len(made.vectors)))
+                tell("enrolled", source.label, notes, made.reference, done)
             if self.store.pending >= _CHECKPOINT_AFTER:
                 self.store.checkpoint()
         if self.store.pending:

@@ -249,12 +249,15 @@ def test_labels_make_several_bones_of_one_ct(cohort_dir, tmp_path):
     assert first.exit_code == 0, first.stderr
     assert len(json.loads(first.stdout)["enrolled"]) == 2
     assert json.loads(second.stdout)["enrolled"] == []
-    # Another label map cuts other bones out of the same CT.
+    # Another label map cuts other bones out of the same CT; a label that holds hardly any bone stops nobody else.
     labels[labels == 7] = 0
+    labels[tuple(np.argwhere(labels == 3)[0])] = 5
     other = nibabel.Nifti1Image(labels.transpose(2, 1, 0), to_ras @ volume.affine)
     nibabel.save(other, tmp_path / "other.nii.gz")
     third = run(*words[:-1], tmp_path / "other.nii.gz", "--json")
+    assert third.exit_code == 1
     assert len(json.loads(third.stdout)["enrolled"]) == 1
+    assert "label-5" in json.loads(third.stdout)["failed"][0]["path"]
 
 
 def test_labels_and_split_exclude_each_other(cohort_dir, tmp_path):
