@@ -130,7 +130,8 @@ def search_table(result: "SearchResult") -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=120)
     console.print(table)
     exact = "exact" if result.certified_exact else "approximate"
-    console.print(f"\n{result.bones} bones, {result.views} views, {exact} search, answered in {result.seconds * 1000:.0f} ms")
+    searched = f"{result.bones} bones, {result.views} views, {exact} search"
+    console.print(f"\n{searched}, answered in {result.seconds * 1000:.0f} ms")
     console.print(_threshold_text(result.threshold))
     if any(candidate.log10_lr is None for candidate in result.candidates):
         console.print("log10 LR '-': not calibrated for bones of this size, or for so many probes")
