@@ -241,7 +241,7 @@ def _rotation(axis: int, angle: float) -> NDArray[np.float64]:
 
 
 def _blur(volume: torch.Tensor, sigma_voxels: NDArray[np.float64]) -> torch.Tensor:
-    """Separable Gaussian over (Z, Y, X), as sums of shifted copies: ten times faster than conv3d on a CPU."""
+    """Separable Gaussian over (Z, Y, X), as sums of shifted copies; conv3d took half the time of a scan."""
     out = volume
     for dim, sigma in enumerate(sigma_voxels):
         radius = math.ceil(2.5 * float(sigma))
