@@ -10,7 +10,7 @@ from boneprint.bone.isolate import BONY_HU
 from boneprint.errors import ReadError
 from boneprint.nouns import AIR_HU, Volume
 
-# Measured on simulated bones: whole femora 6.7 to 8.9, their proximal thirds 1.6 to 2.0; those keep the patient's axes.
+# Measured on simulated bones: whole femora 6.7 to 8.9, proximal thirds 1.6 to 2.0 (they keep the patient's axes).
 LONG_RATIO = 2.5
 
 # Voxels along the largest extent when a specimen is enrolled: finer than any canvas (192 pixels, never quite filled).

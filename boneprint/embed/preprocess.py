@@ -23,7 +23,7 @@ _PEDESTAL_PIXELS = 29
 _EXPOSURE_QUANTILE = 0.995
 _CONTENT_SHARE = 0.25
 
-# Measured on simulated femora: 6.7 to 13 times as long as wide by second moments. Below 2 there is no direction to trust.
+# Measured on simulated femora: 6.7 to 13 times as long as wide by second moments. Below 2 no direction can be trusted.
 _ELONGATED = 2.0
 _LEAN_MOST = 0.8  # radians
 _MARGIN = 16  # pixels around the canvas while the bone is still off its middle
