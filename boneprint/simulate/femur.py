@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 # Mean and standard deviation between individuals. Chosen by hand to be typical, not fitted to data: for people near
-# Toogood et al., Clin. Orthop. 467, 876-885, 2009 (375 adults: neck-shaft angle 129, version 9.7 degrees); for cats only
-# the length of about 110 mm is S1's. The rest was chosen by eye so that the solid looks like a femur from every side.
+# Toogood et al., Clin. Orthop. 467, 876-885, 2009 (375 adults: neck-shaft angle 129, version 9.7 degrees); for cats
+# only the length of about 110 mm is S1's. The rest was chosen by eye, so that the solid looks like a femur.
 _SPECIES: dict[str, dict[str, tuple[float, float]]] = {
     "human": {
         "length_mm": (440.0, 26.0),
