@@ -82,8 +82,8 @@ def project_body(body: Body) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         hu = _tilted(upright, np.deg2rad(rng.normal(0, _TILT_DEG, 2)))
         members = range(group, VIEWS, _TILTS)
         at = [float(angles[m]) for m in members]
-        integrals = drr.project(drr.bone_mu_per_mm(hu, drr.ENROLMENT_KEV), step, at)
-        paths = drr.project((hu > -500).astype(np.float32), step, at)
+        integrals = drr.turntable(drr.bone_mu_per_mm(hu, drr.ENROLMENT_ENERGY), step, at)
+        paths = drr.turntable((hu > -500).astype(np.float32), step, at)
         for member, integral, path in zip(members, integrals, paths):
             for channel, picture in enumerate((integral, path / 100)):
                 placed = place(Radiograph(picture, step), canvas).numpy()
@@ -109,7 +109,7 @@ def build(
     listed = recipe.bodies()
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
-    about = {"boneprint": __version__, "views": VIEWS, "tilt_deg": _TILT_DEG, "kev": drr.ENROLMENT_KEV}
+    about = {"boneprint": __version__, "views": VIEWS, "tilt_deg": _TILT_DEG, "kev": drr.ENROLMENT_ENERGY.value}
     said = json.dumps({"recipe": asdict(recipe), **about}, indent=1)
     if manifest.exists() and manifest.read_text() != said:
         raise BoneprintError(

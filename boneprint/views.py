@@ -36,6 +36,9 @@ def natural(
     seed: int = 0,
     source: str = "radiograph",
     pose: bone.Pose | None = None,
+    beam: drr.Beam | None = None,
+    source_detector_mm: float | None = None,
+    source_isocentre_mm: float | None = None,
 ) -> Radiograph:
     """A radiograph of the whole CT, soft tissue too, in a pose and exposure of its own.
 
@@ -46,10 +49,21 @@ def natural(
     tilt_deg : how far the bone lies from parallel to the detector, about its x and y axes
     seed : of exposure, blur, scatter and noise
     pose : the canonical pose of the isolated bone, where it is known already
+    beam : None is 60 keV
+    source_detector_mm, source_isocentre_mm : of a cone beam about the middle of the limb; None: parallel rays
     """
-    pose = pose or bone.find_pose(bone.isolate(volume))
-    around = bone.upright(volume, pose.turned(*tilt_deg), float(min(volume.spacing_mm)), content_hu=_BODY_HU)
-    return drr.natural_radiograph(around, angle_deg=angle_deg, in_plane_deg=in_plane_deg, seed=seed, source=source)
+    pose = (pose or bone.find_pose(bone.isolate(volume))).turned(*tilt_deg)
+    return drr.natural_radiograph(
+        pose.placed(volume),
+        bone.extremes_mm(volume, _BODY_HU) @ pose.axes.T,
+        angle_deg=angle_deg,
+        in_plane_deg=in_plane_deg,
+        seed=seed,
+        source=source,
+        beam=beam,
+        source_detector_mm=source_detector_mm,
+        source_isocentre_mm=source_isocentre_mm,
+    )
 
 
 def single_ct(path: Path | str) -> CtSource:

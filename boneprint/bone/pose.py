@@ -52,6 +52,12 @@ class Pose:
     axes: NDArray[np.float64]
     long: bool
 
+    def placed(self, volume: Volume) -> Volume:
+        """The same voxels with the pose's axes for the patient's: x to the left, y to the back, z to the head."""
+        turn = np.eye(4)
+        turn[:3, :3] = self.axes
+        return Volume(volume.hu, turn @ volume.affine)
+
     def turned(self, about_x_deg: float, about_y_deg: float) -> "Pose":
         """The pose tipped by small angles about its own x and y: a bone that does not lie flat."""
         ax, ay = np.deg2rad([about_x_deg, about_y_deg])
@@ -94,12 +100,7 @@ def upright(volume: Volume, pose: Pose, step_mm: float | None = None, *, content
     ReadError
         If nothing lies above ``content_hu``, or the step is not positive.
     """
-    content = _row_ends(volume.hu > content_hu)
-    if not len(content):
-        raise ReadError(
-            f"volume: nothing above {content_hu:g} HU, expected a bone; check the rescale tags and the series."
-        )
-    along = volume.to_patient(content) @ pose.axes.T
+    along = extremes_mm(volume, content_hu) @ pose.axes.T
     low, high = along.min(axis=0), along.max(axis=0)
     step = float((high - low).max()) / STANDARD_STEPS if step_mm is None else step_mm
     if not step > 0:
@@ -128,6 +129,22 @@ def stand_up(isolated: Volume, step_mm: float | None = None) -> tuple[Volume, Po
     """Bring an isolated specimen upright in its canonical pose: `find_pose`, then `upright`."""
     pose = find_pose(isolated)
     return upright(isolated, pose, step_mm), pose
+
+
+def extremes_mm(volume: Volume, content_hu: float) -> NDArray[np.float64]:
+    """First and last voxel above a value in every row: (N, 3) patient LPS; they hold the extent in every direction.
+
+    Raises
+    ------
+    ReadError
+        If nothing lies above ``content_hu``.
+    """
+    content = _row_ends(volume.hu > content_hu)
+    if not len(content):
+        raise ReadError(
+            f"volume: nothing above {content_hu:g} HU, expected a bone; check the rescale tags and the series."
+        )
+    return volume.to_patient(content)
 
 
 def _row_ends(mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -1,29 +1,92 @@
-"""Digitally reconstructed radiographs: attenuation, parallel projection, detector, protocols."""
+"""Digitally reconstructed radiographs: geometry, projectors, attenuation, detector, protocols.
 
-from boneprint.drr.attenuation import bone_mu_per_mm, mu_per_mm
-from boneprint.drr.parallel import project, view_width
-from boneprint.drr.protocol import (
-    ENROLMENT_ANGLES,
-    ENROLMENT_KEV,
-    S1_IMAGES,
-    canvas_of,
-    enrolment_view,
-    enrolment_views,
-    natural_radiograph,
-    s1_images,
-)
+The face is lazy: torch is loaded by the first call that needs it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from boneprint.drr.absorber import Absorber
+    from boneprint.drr.attenuation import bone_mu_per_mm, mu_per_mm
+    from boneprint.drr.beam import Beam
+    from boneprint.drr.detector import expose
+    from boneprint.drr.energy import KeV, KVp
+    from boneprint.drr.exposure import Exposure
+    from boneprint.drr.geometry import Detector, GeometryError, Pose, Rays
+    from boneprint.drr.projector import project
+    from boneprint.drr.protocol import (
+        ENROLMENT_ANGLES,
+        ENROLMENT_ENERGY,
+        canvas_of,
+        enrolment_view,
+        enrolment_views,
+        natural_radiograph,
+        s1_images,
+    )
+    from boneprint.drr.s1 import S1_IMAGES
+    from boneprint.drr.tensor import TensorAbsorber
+    from boneprint.drr.upright import own_axes, turntable, view_width
+
+_HOMES = {
+    "Absorber": "absorber",
+    "Beam": "beam",
+    "Detector": "geometry",
+    "ENROLMENT_ANGLES": "protocol",
+    "ENROLMENT_ENERGY": "protocol",
+    "Exposure": "exposure",
+    "GeometryError": "geometry",
+    "KVp": "energy",
+    "KeV": "energy",
+    "Pose": "geometry",
+    "Rays": "geometry",
+    "S1_IMAGES": "s1",
+    "TensorAbsorber": "tensor",
+    "bone_mu_per_mm": "attenuation",
+    "canvas_of": "protocol",
+    "enrolment_view": "protocol",
+    "enrolment_views": "protocol",
+    "expose": "detector",
+    "mu_per_mm": "attenuation",
+    "natural_radiograph": "protocol",
+    "own_axes": "upright",
+    "project": "projector",
+    "s1_images": "protocol",
+    "turntable": "upright",
+    "view_width": "upright",
+}
 
 __all__ = [
     "ENROLMENT_ANGLES",
-    "ENROLMENT_KEV",
+    "ENROLMENT_ENERGY",
     "S1_IMAGES",
+    "Absorber",
+    "Beam",
+    "Detector",
+    "Exposure",
+    "GeometryError",
+    "KVp",
+    "KeV",
+    "Pose",
+    "Rays",
+    "TensorAbsorber",
     "bone_mu_per_mm",
     "canvas_of",
     "enrolment_view",
     "enrolment_views",
+    "expose",
     "mu_per_mm",
     "natural_radiograph",
+    "own_axes",
     "project",
     "s1_images",
+    "turntable",
     "view_width",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

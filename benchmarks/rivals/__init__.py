@@ -1,0 +1,1 @@
+"""Other people's DRR engines behind one contract, run by a Python of their own that does not know boneprint."""
