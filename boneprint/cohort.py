@@ -22,7 +22,7 @@ class Member:
     subject_id: str
     bone: str
     species: str
-    laterality: str
+    laterality: str | None
     length_mm: float
     ct: str
     surface: str
@@ -42,8 +42,8 @@ def simulate_cohort(
 
     Parameters
     ----------
-    folder : made where it is missing; gets SUBJECT/ct/*.dcm, SUBJECT/BONE-SIDE.stl (true surface in patient LPS mm,
-        where the CT lies) and cohort.json
+    folder : made where it is missing; gets SUBJECT/BONE-SIDE/*.dcm, SUBJECT/BONE-SIDE.stl (true surface in patient LPS
+        mm, where the CT lies) and cohort.json; several bones of one person are put beside each other
     seed : two seeds make two cohorts with nobody in common; one seed always the same
     side : "L" or "R" for all; None draws it
 
@@ -63,8 +63,12 @@ def simulate_cohort(
 
 def _list(member: Member, manifest: Path) -> None:
     """Put a member on the list beside those of earlier runs, in the place of its own earlier entry."""
+
+    def one(each: dict[str, object]) -> tuple[object, ...]:
+        return each["subject_id"], each["bone"], each["laterality"]
+
     known = json.loads(manifest.read_text())["members"] if manifest.exists() else []
-    others = [each for each in known if each["subject_id"] != member.subject_id]
+    others = [each for each in known if one(each) != one(asdict(member))]
     written = manifest.with_suffix(".json.tmp")
     written.write_text(json.dumps({"members": [*others, asdict(member)]}, indent=1) + "\n")
     written.replace(manifest)
@@ -72,11 +76,11 @@ def _list(member: Member, manifest: Path) -> None:
 
 def _write(body: Body, folder: Path) -> Member:
     volume, to_patient = body.scan(Scanner.usual(body.species))
-    home = folder / body.subject_id
-    if home.exists():
-        shutil.rmtree(home)  # an earlier simulation of this person; slices of a longer series must not stay
-    write_ct_series(home / "ct", volume, subject_id=body.subject_id, body_part=body.bone, laterality=body.laterality)
-    surface = home / f"{body.bone}-{body.laterality}.stl"
+    name = body.bone if body.laterality is None else f"{body.bone}-{body.laterality}"
+    ct, surface = folder / body.subject_id / name, folder / body.subject_id / f"{name}.stl"
+    if ct.exists():
+        shutil.rmtree(ct)  # an earlier simulation of this bone; slices of a longer series must not stay
+    write_ct_series(ct, volume, subject_id=body.subject_id, body_part=body.bone, laterality=body.laterality)
     vertices, faces = body.surface(to_patient)
     trimesh.Trimesh(vertices, faces, process=False).export(surface)
     return Member(
@@ -85,6 +89,6 @@ def _write(body: Body, folder: Path) -> Member:
         species=body.species,
         laterality=body.laterality,
         length_mm=round(float(body.shape["length_mm"]), 1),
-        ct=str((home / "ct").relative_to(folder)),
+        ct=str(ct.relative_to(folder)),
         surface=str(surface.relative_to(folder)),
     )

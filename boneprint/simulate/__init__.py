@@ -1,6 +1,7 @@
 """Bodies of bone with known truth, for demos, tests and training."""
 
-from boneprint.simulate.body import Body, Scanner
+from boneprint.simulate.body import Body
+from boneprint.simulate.condition import HEALTHY, IMPLANTS, Condition
 from boneprint.simulate.individual import (
     BONES,
     CALIBRATION,
@@ -10,5 +11,19 @@ from boneprint.simulate.individual import (
     family,
     individual,
 )
+from boneprint.simulate.scanner import Scanner
 
-__all__ = ["BONES", "CALIBRATION", "COHORT", "SPECIES", "TRAINING", "Body", "Scanner", "family", "individual"]
+__all__ = [
+    "BONES",
+    "CALIBRATION",
+    "COHORT",
+    "HEALTHY",
+    "IMPLANTS",
+    "SPECIES",
+    "TRAINING",
+    "Body",
+    "Condition",
+    "Scanner",
+    "family",
+    "individual",
+]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 
@@ -24,29 +23,24 @@ def bspline_basis(samples: torch.Tensor, points: int) -> torch.Tensor:
         )
         / 6
     )
-    columns = (cell.long()[:, None] + torch.arange(-1, 3)).clamp(0, points - 1)
-    return torch.zeros(len(samples), points).scatter_add_(1, columns, weights.float())
+    columns = (cell.long()[:, None] + torch.arange(-1, 3, device=samples.device)).clamp(0, points - 1)
+    return torch.zeros(len(samples), points, device=samples.device).scatter_add_(1, columns, weights.float())
 
 
-def smooth_field(
-    rng: np.random.Generator,
-    unit_axes: Sequence[torch.Tensor],
-    lattice: tuple[int, int, int],
-    channels: int,
-) -> torch.Tensor:
-    """A random field of unit variance at its control points.
+def smooth_field(control: torch.Tensor, unit_axes: Sequence[torch.Tensor]) -> torch.Tensor:
+    """A smooth field from its control points; where it is sampled changes nothing in it.
 
     Parameters
     ----------
+    control : (channels, z, y, x), at least 2 control points along each axis
     unit_axes : three 1-D tensors, positions along z, y, x in [0, 1]
-    lattice : control points along z, y, x (each at least 2)
 
     Returns
     -------
     (channels, Z, Y, X) float32
     """
-    control = torch.from_numpy(rng.standard_normal((channels, *lattice), dtype=np.float32))
-    bz, by, bx = (bspline_basis(axis, n) for axis, n in zip(unit_axes, lattice))
-    control = torch.einsum("czyx,Zz->cZyx", control, bz)
-    control = torch.einsum("cZyx,Yy->cZYx", control, by)
-    return torch.einsum("cZYx,Xx->cZYX", control, bx).contiguous()
+    bz, by, bx = (bspline_basis(axis, n) for axis, n in zip(unit_axes, control.shape[1:]))
+    # The longest axis last: the lattice is small until then.
+    control = torch.einsum("czyx,Xx->czyX", control, bx)
+    control = torch.einsum("czyX,Yy->czYX", control, by)
+    return torch.einsum("czYX,Zz->cZYX", control, bz).contiguous()
