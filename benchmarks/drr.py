@@ -288,7 +288,8 @@ def time_device(seed: int) -> dict[str, object]:
     """S1's set of W1 on a GPU, and rendering with embedding in one go; where there is one."""
     import torch
 
-    from boneprint.drr import TensorAbsorber, tensor_s1
+    from boneprint.drr import TensorAbsorber, tensor, tensor_s1
+    from boneprint.embed import load_embedder
 
     if not torch.cuda.is_available():
         return {"reason": "not measured: no GPU on this machine"}
@@ -302,7 +303,21 @@ def time_device(seed: int) -> dict[str, object]:
             pass
         torch.cuda.synchronize()
         walls.append(time.perf_counter() - begun)
-    return {"device": torch.cuda.get_device_name(), "s1_set_s": median(walls[1:]), "first_s": walls[0]}
+    embedder = load_embedder()
+    detector = Detector(400, 364, drr_bodies.SPACING_MM)
+    embedded = []
+    for _ in range(4):
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        views = tensor.turntable(body, drr.ENROLMENT_ANGLES, detector)[:, 1]
+        embedder.embed_tensors(views, detector.spacing_mm, canvas).cpu()
+        embedded.append(time.perf_counter() - begun)
+    return {
+        "device": torch.cuda.get_device_name(),
+        "s1_set_s": median(walls[1:]),
+        "s1_set_first_s": walls[0],
+        "36_views_rendered_and_embedded_s": median(embedded[1:]),
+    }
 
 
 def analytic() -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Write what is made from code and results: command-line.md, model-card.md, README's figures. Usage: build.py."""
+"""Write what is made from code and results: two pages, and the figures in README and rendering.md. Usage: build.py."""
 
 import json
 import re
@@ -68,8 +68,17 @@ def model_card() -> str:
 
 def readme() -> str:
     """README with the figures of the last benchmark between its marks."""
+    return _between_marks(ROOT / "README.md", figures())
+
+
+def rendering() -> str:
+    """rendering.md with the figures of benchmarks/drr.py between its marks."""
+    return _between_marks(HERE / "rendering.md", speeds())
+
+
+def _between_marks(page: Path, made: str) -> str:
     marks = re.compile(r"(<!-- figures -->\n).*?(<!-- /figures -->)", re.DOTALL)
-    return marks.sub(lambda found: found[1] + figures() + found[2], (ROOT / "README.md").read_text())
+    return marks.sub(lambda found: found[1] + made + found[2], page.read_text())
 
 
 def figures() -> str:
@@ -95,9 +104,30 @@ def figures() -> str:
     return "\n".join([textwrap.fill(said, 128), "", *head, *rows, ""])
 
 
+def speeds() -> str:
+    """What benchmarks/drr.py found, as a table."""
+    result = json.loads((ROOT / "benchmarks" / "results" / "drr.json").read_text())
+    about, slow, sets = result["circumstances"], result["plastimatch_s1"], result["s1"]
+    said = (
+        f"One view of 400 x 800 pixels, {result['threads']} threads of {about['processor']}, seed {result['seed']}, "
+        f"commit {about['commit']}; error is relative L2 against Siddon, the worst view. S1's 900 images of W1 take "
+        f"{sets['W1']['wall_s']:.2f} s with preparation, of W3 {sets['W3']['wall_s']:.2f} s; as 1,800 separate images "
+        f"plastimatch would take {slow['set_s']:.0f} s (extrapolated from {slow['images']}): "
+        f"{slow['set_s'] / sets['W1']['wall_s']:.0f} times as long. GPU: "
+        f"{result['gpu'].get('reason') or result['gpu']}."
+    )
+    rows = ["| workload | engine | wall s | CPU s | error |", "|---|---|---|---|---|"]
+    for workload, engines in result["workloads"].items():
+        for engine, each in engines.items():
+            figures = each.get("reason") or f"{each['wall_s']:.3f} | {each['cpu_s']:.3f} | {max(each['errors']):.4%}"
+            rows.append(f"| {workload} | {engine} | {figures} |")
+    return "\n".join([textwrap.fill(said, 128), "", *rows, ""])
+
+
 PAGES = {
     HERE / "command-line.md": command_line,
     HERE / "model-card.md": model_card,
+    HERE / "rendering.md": rendering,
     ROOT / "README.md": readme,
 }
 

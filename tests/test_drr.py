@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
-from boneprint import drr, views
-from boneprint.drr import KeV
+from boneprint import bone, drr, views
+from boneprint.drr import KeV, tensor
+from boneprint.embed import load_embedder
 from boneprint.errors import BoneprintError
 from boneprint.nouns import Volume
 
@@ -112,6 +114,23 @@ def test_enrolled_views_show_the_bone_alone_all_the_way_round(coarse_scan):
     assert len(pictures) == 36
     for picture in pictures:
         assert (picture.pixels[:, :2] == 0).all(), "soft tissue would reach the border"
+
+
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def test_a_specimen_is_rendered_and_fingerprinted_without_leaving_the_device(coarse_scan, device):
+    upright, pose = bone.stand_up(bone.isolate(coarse_scan))
+    step = float(upright.spacing_mm[0])
+    canvas = drr.canvas_of(upright, long=pose.long)
+    embedder = load_embedder()
+    expected = embedder.embed(drr.enrolment_views(upright, "test"), canvas)
+
+    values = drr.bone_mu_per_mm(upright.hu, drr.ENROLMENT_ENERGY)
+    body = drr.TensorAbsorber.of(drr.Absorber.of_values(values, drr.own_axes(upright).affine), device)
+    detector = drr.Detector(upright.hu.shape[0], drr.view_width(upright.hu.shape), step)
+    views = tensor.turntable(body, drr.ENROLMENT_ANGLES, detector)[:, 0]
+    assert views.device.type == device
+    vectors = embedder.embed_tensors(views, step, canvas)
+    assert np.linalg.norm(vectors.cpu().numpy() - expected, axis=1).max() < 0.02
 
 
 def test_a_volume_refuses_a_singular_affine_and_nan():

@@ -3,6 +3,7 @@
 For matching a pose to a radiograph and for rendering next to the network. Values stay on the device.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -199,6 +200,9 @@ def _layer_matrix(body: TensorAbsorber, angle_deg: float, detector: Detector) ->
     voxel = neighbours * wide + slices[:, None] if main == 0 else slices[:, None] * wide + neighbours
     entries = 2 * size[main]
     ends = torch.arange(0, detector.columns * entries + 1, entries, device=device)
-    return torch.sparse_csr_tensor(
-        ends, voxel.reshape(-1), weights.reshape(-1), (detector.columns, deep * wide), check_invariants=False
-    )
+    with warnings.catch_warnings():
+        # "Sparse CSR tensor support is in beta state": a product with a dense matrix is all that is asked of it.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.sparse_csr_tensor(
+            ends, voxel.reshape(-1), weights.reshape(-1), (detector.columns, deep * wide), check_invariants=False
+        )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from boneprint.embed import weights
 from boneprint.embed.card import SHIPPED, embedder_id, read_card
-from boneprint.embed.preprocess import preprocess
+from boneprint.embed.preprocess import canvas_pixels, normalise, place_all, preprocess
 from boneprint.nouns import Canvas, Radiograph
 
 _BATCH = 64
@@ -53,6 +53,23 @@ class Embedder:
             parts = [self._network(part.to(self._device)).float().cpu() for part in torch.split(images, _BATCH)]
         vectors: NDArray[np.float32] = torch.cat(parts).numpy()
         return vectors
+
+    @torch.inference_mode()
+    def embed_tensors(self, images: torch.Tensor, spacing_mm: float, canvas: Canvas) -> torch.Tensor:
+        """Fingerprint views that a device has rendered, without bringing them to the host.
+
+        Parameters
+        ----------
+        images : (N, h, w) float32 of one spacing, bright where more was absorbed
+        spacing_mm : pixel pitch in the plane of the bone
+
+        Returns
+        -------
+        (N, 128) float32, unit rows, on the embedder's device
+        """
+        placed = place_all(images.to(self._device), spacing_mm, canvas)
+        parts = torch.split(placed, _BATCH)
+        return torch.cat([self._network(normalise(part, canvas_pixels(canvas))).float() for part in parts])
 
 
 def load_embedder(path: Path = SHIPPED) -> Embedder:

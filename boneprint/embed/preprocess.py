@@ -65,19 +65,23 @@ def place(radiograph: Radiograph, canvas: Canvas) -> torch.Tensor:
     -------
     (h, w) float32
     """
+    pixels = torch.from_numpy(radiograph.pixels)[None]
+    return place_all(pixels, radiograph.known_spacing_mm(), canvas, radiograph.source)[0]
+
+
+def place_all(images: torch.Tensor, spacing_mm: float, canvas: Canvas, source: str = "pictures") -> torch.Tensor:
+    """The same for (N, h, w) pictures of one spacing, on the device they are on."""
     pitch_mm = canvas.height_mm / canvas_pixels(canvas)[0]
-    spacing_mm = radiograph.known_spacing_mm()
     factor = spacing_mm / pitch_mm
-    height, width = (n * factor for n in radiograph.pixels.shape)
+    height, width = (n * factor for n in images.shape[1:])
     if min(height, width) < 4 or max(height, width) > 20 * _LONG_PIXELS[0]:
         raise ReadError(
-            f"{radiograph.source}: {radiograph.pixels.shape[0]} x {radiograph.pixels.shape[1]} pixels of "
+            f"{source}: {images.shape[1]} x {images.shape[2]} pixels of "
             f"{spacing_mm:g} mm are {height * pitch_mm:.0f} x {width * pitch_mm:.0f} mm, expected the size "
             "of a bone. Check the pixel spacing (mm, not m or dpi)."
         )
-    pixels = torch.from_numpy(radiograph.pixels)[None, None]
-    placed = F.interpolate(pixels, scale_factor=factor, mode="bilinear", antialias=True, align_corners=False)
-    return placed[0, 0]
+    placed = F.interpolate(images[:, None], scale_factor=factor, mode="bilinear", antialias=True, align_corners=False)
+    return placed[:, 0]
 
 
 def normalise(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
