@@ -86,7 +86,7 @@ def joined_images(body: Absorber, canvas: Canvas) -> Iterator[JoinedImages]:
         for in_plane in ANGLES_DEG:
             pictures = np.empty((len(ENERGIES), ROWS, len(sides) * COLUMNS), dtype=np.float32)
             for number, (developed, box) in enumerate(sides):
-                _turn(developed, box, in_plane, pictures[..., number * COLUMNS : (number + 1) * COLUMNS])
+                _turn(developed, box, in_plane, pictures, number * COLUMNS)
             yield JoinedImages(axis, in_plane, pictures)
 
 
@@ -124,10 +124,14 @@ def _develop(
 
 
 def _turn(
-    developed: NDArray[np.float32], box: NDArray[np.float64], in_plane_deg: float, picture: NDArray[np.float32]
+    developed: NDArray[np.float32],
+    box: NDArray[np.float64],
+    in_plane_deg: float,
+    pictures: NDArray[np.float32],
+    at_column: int,
 ) -> None:
     angle = np.deg2rad(in_plane_deg)
-    spread(_turn_rows, (developed, box, blends(), np.cos(angle), np.sin(angle), picture), picture.shape[1], 200)
+    spread(_turn_rows, (developed, box, blends(), np.cos(angle), np.sin(angle), pictures, at_column), ROWS, 200)
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
@@ -179,17 +183,19 @@ def _turn_rows(
     blends: NDArray[np.float32],
     cos: float,
     sin: float,
-    picture: NDArray[np.float32],
+    pictures: NDArray[np.float32],
+    at_column: int,
     begin: int,
     stop: int,
 ) -> None:
-    """Rows ``begin:stop`` of ``picture`` (4, H, W): ``developed`` (2, H', W') turned counter-clockwise and blended.
+    """Turn ``developed`` (2, H', W') counter-clockwise, blend it, and write rows ``begin:stop`` from a column on.
 
     Places and weights are found once for a row and serve both; unsigned places keep numba from looking for negative
     ones, and so let it gather sixteen pixels at a time.
     """
     _, rows, columns = developed.shape
-    energies, high, wide = picture.shape
+    energies, high, _ = pictures.shape
+    wide = COLUMNS
     place = np.empty(wide, dtype=np.int32)
     weights = np.empty((4, wide), dtype=np.float32)
     turned = np.empty((2, wide), dtype=np.float32)
@@ -210,7 +216,7 @@ def _turn_rows(
                 first, last = max(first, min(one, two)), min(last, max(one, two))
         x0, x1 = max(0, int(np.ceil(first + 1e-3))), min(wide, int(np.floor(last - 1e-3)) + 1)
         if x1 <= x0:
-            picture[:, y] = 0
+            pictures[:, y, at_column : at_column + wide] = 0
             continue
         # From 0 on, for the same reason as the unsigned places.
         for number in range(x1 - x0):
@@ -235,7 +241,7 @@ def _turn_rows(
                     + weights[3, number] * pixels[at + next_row + np.uint32(1)]
                 )
         for energy in range(energies):
-            line = picture[energy, y]
+            line = pictures[energy, y, at_column : at_column + wide]
             for x in range(x0):
                 line[x] = 0
             for number in range(x1 - x0):

@@ -57,11 +57,9 @@ def project(absorber: Absorber, rays: Rays) -> NDArray[np.float32]:
     if plane is None:
         return pictures
     places = plane.places()
-    order = (0, 1, 2, 3) if main == 0 else (0, 2, 1, 3)
-    channels = zip(absorber.levels.transpose(order), absorber.spans.transpose(order), absorber.scales, pictures)
-    for levels, spans, scale, picture in channels:
+    for levels, spans, scale, picture in zip(absorber.levels, absorber.spans, absorber.scales, pictures):
         summed = np.zeros(plane.size, dtype=np.float32)
-        spread(_blend, (levels, spans, *places, summed), plane.size[0], 16)
+        spread(_blend, (levels, spans, main, *places, summed), plane.size[0], 16)
         carry = (summed, plane.homography, plane.origin, plane.step, plane.millimetres, scale, picture)
         spread(_warp, carry, rays.rows, 64)
     return pictures
@@ -191,6 +189,7 @@ def _steps(homography: NDArray[np.float64], rays: Rays) -> NDArray[np.float64]:
 def _blend(
     levels: NDArray[np.int16],
     spans: NDArray[np.int32],
+    main: int,
     first: NDArray[np.float64],
     step: NDArray[np.float64],
     shift: NDArray[np.float64],
@@ -201,16 +200,21 @@ def _blend(
     begin: int,
     stop: int,
 ) -> None:
-    """Add all slices to the rows ``begin:stop`` of ``summed`` (P, Q); ``levels`` is (K, P', C)."""
-    _, wide, whole_column = levels.shape
-    # Room for the shift on either side of the blended column.
+    """Add all slices across axis ``main`` (0 or 1) of ``levels`` (A, B, C) to the rows ``begin:stop`` of ``summed``."""
+    wide, whole_column = levels.shape[1 - main], levels.shape[2]
+    # Room for the shift on either side of the blended columns.
     room = int(np.ceil(np.abs(shift).max())) + 3
-    column = np.zeros(whole_column + 2 * room, dtype=np.float32)
+    columns = np.zeros((stop - begin, whole_column + 2 * room), dtype=np.float32)
+    low, high = np.empty(stop - begin, dtype=np.int64), np.empty(stop - begin, dtype=np.int64)
     for group in range(len(ends) - 1):
-        for i in range(begin, stop):
-            low, high = len(column), -1
-            for k in range(ends[group], ends[group + 1]):
-                p = first[k] + step[k] * i
+        low[:] = columns.shape[1]
+        high[:] = -1
+        # Slice by slice, so that a column is fetched from memory once for all rows that it lends to.
+        for k in range(ends[group], ends[group + 1]):
+            whole = int(np.floor(shift[k]))
+            lower = np.float32(shift[k] - whole)
+            for number in range(stop - begin):
+                p = first[k] + step[k] * (begin + number)
                 left = int(np.floor(p))
                 if left < -1 or left >= wide:
                     continue
@@ -221,45 +225,55 @@ def _blend(
                 if left + 1 >= wide:
                     right_weight = np.float32(0)
                 one, two = max(left, 0), min(left + 1, wide - 1)
-                top = min(spans[k, one, 0], spans[k, two, 0])
-                bottom = max(spans[k, one, 1], spans[k, two, 1])
+                # Not a transposed view: numba must know that columns are contiguous.
+                a0, b0, a1, b1 = (k, one, k, two) if main == 0 else (one, k, two, k)
+                top = min(spans[a0, b0, 0], spans[a1, b1, 0])
+                bottom = max(spans[a0, b0, 1], spans[a1, b1, 1])
                 if bottom < top:
                     continue
                 # Slices and loops from 0 on: numba must not look for negative places, or it sums one voxel at a time.
                 long = bottom - top + 1
-                a, b = levels[k, one, top : bottom + 1], levels[k, two, top : bottom + 1]
-                whole = int(np.floor(shift[k]))
-                lower = np.float32(shift[k] - whole)
+                a, b = levels[a0, b0, top : bottom + 1], levels[a1, b1, top : bottom + 1]
                 at = room - whole + top
-                blended = column[at : at + long]
+                blended = columns[number, at : at + long]
                 if lower == 0:
                     for c in range(long):
                         blended[c] += left_weight * a[c] + right_weight * b[c]
-                    low, high = min(low, at), max(high, at + long - 1)
+                    low[number], high[number] = min(low[number], at), max(high[number], at + long - 1)
                     continue
                 upper = np.float32(1) - lower
                 a_here, a_next = left_weight * upper, left_weight * lower
                 b_here, b_next = right_weight * upper, right_weight * lower
-                column[at - 1] += a_next * a[0] + b_next * b[0]
+                columns[number, at - 1] += a_next * a[0] + b_next * b[0]
                 for c in range(long - 1):
                     blended[c] += a_here * a[c] + a_next * a[c + 1] + b_here * b[c] + b_next * b[c + 1]
                 blended[long - 1] += a_here * a[long - 1] + b_here * b[long - 1]
-                low, high = min(low, at - 1), max(high, at + long - 1)
-            if high < low:
-                continue
-            # Samples that fall between low - 1 and high + 1, where the blend is not zero.
-            q, dq = start_q[group] + room, step_q[group]
-            j0 = max(0, int(np.ceil((low - 1 - q) / dq + 1e-3)))
-            j1 = min(summed.shape[1], int(np.floor((high + 1 - q) / dq - 1e-3)) + 1)
-            row = summed[i, j0:j1]
-            start, pitch = np.float32(q + dq * j0), np.float32(dq)
-            for j in range(len(row)):
-                y = start + pitch * np.float32(j)
-                below = np.uint32(y)
-                here = column[below]
-                row[j] += here + (y - np.float32(below)) * (column[below + np.uint32(1)] - here)
-            for c in range(low, high + 1):
-                column[c] = 0
+                low[number], high[number] = min(low[number], at - 1), max(high[number], at + long - 1)
+        for number in range(stop - begin):
+            if high[number] >= low[number]:
+                column = columns[number]
+                _stretch(
+                    column, low[number], high[number], start_q[group] + room, step_q[group], summed[begin + number]
+                )
+                column[low[number] : high[number] + 1] = 0
+
+
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _stretch(
+    column: NDArray[np.float32], low: int, high: int, start: float, step: float, row: NDArray[np.float32]
+) -> None:
+    """Add samples of ``column`` at ``start + step * j`` to ``row``; the column is 0 but from ``low`` to ``high``."""
+    begin = max(0, int(np.ceil((low - 1 - start) / step + 1e-3)))
+    stop = min(len(row), int(np.floor((high + 1 - start) / step - 1e-3)) + 1)
+    if stop <= begin:
+        return
+    there = row[begin:stop]
+    origin, pitch = np.float32(start + step * begin), np.float32(step)
+    for j in range(len(there)):
+        place = origin + pitch * np.float32(j)
+        below = np.uint32(place)
+        here = column[below]
+        there[j] += here + (place - np.float32(below)) * (column[below + np.uint32(1)] - here)
 
 
 @numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
