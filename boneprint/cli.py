@@ -1,5 +1,6 @@
 """The command line: each command parses, calls one function, and prints."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,25 @@ _SPACING = click.option(
     "--pixel-spacing", type=float, metavar="MM", help="mm per pixel in the plane of the bone; goes before the file's."
 )
 _PATHS = click.Path(path_type=Path)
+_MARKER = click.option("--marker-mm", type=float, metavar="MM", help="Diameter of a calibration ball in the picture.")
+_FRAME = click.option("--frame", type=click.IntRange(min=1), help="Of a DICOM file with several pictures.")
+_INVERT = click.option("--invert", is_flag=True, help="Bone is dark in the picture.")
+_SITE_KEY = click.option(
+    "--site-key",
+    type=_PATHS,
+    envvar="BONEPRINT_SITE_KEY",
+    show_envvar=True,
+    help="File with the site's secret: subjects are stored under pseudonyms, and no paths.",
+)
+_OPERATOR = click.option(
+    "--operator",
+    envvar="BONEPRINT_OPERATOR",
+    show_envvar=True,
+    help="Who the audit trail says it was; the user of the operating system by default.",
+)
+
+
+_CONDITION = re.compile(r"[a-z]+!?=")
 
 
 class _Group(click.Group):
@@ -65,8 +85,13 @@ def main() -> None:
 @click.option("--bone", help="Kind of bone, instead of the body part in the file.")
 @click.option("--subject", help="Subject id, instead of PatientID.")
 @click.option("--side", type=click.Choice(["L", "R"]), help="Side, instead of the file's laterality.")
-@click.option("--labels", type=_PATHS, help="NIfTI label map: every bone in it becomes a reference.")
+@click.option("--species", help="Species of all of them, e.g. human.")
+@click.option("--labels", type=_PATHS, help="Label map (NIfTI or DICOM SEG): every bone in it becomes a reference.")
 @click.option("--split", is_flag=True, help="Make a bone of every connected bony part.")
+@click.option("--fill-gaps", is_flag=True, help="Interpolate over missing slices instead of refusing them.")
+@_SITE_KEY
+@click.option("--half", is_flag=True, help="A new database keeps its fingerprints in half precision, at half the size.")
+@_OPERATOR
 @_WEIGHTS
 @_JSON
 def ingest(
@@ -75,8 +100,13 @@ def ingest(
     bone: str | None,
     subject: str | None,
     side: str | None,
+    species: str | None,
     labels: Path | None,
     split: bool,
+    fill_gaps: bool,
+    site_key: Path | None,
+    half: bool,
+    operator: str | None,
     weights: Path | None,
     json_out: bool,
 ) -> None:
@@ -86,12 +116,24 @@ def ingest(
     from boneprint.ingest import discover
 
     found = discover(ct)  # before a database is made for nothing
-    with Database.open(db, writable=True, weights=weights) as database, show.progress("ingesting") as advance:
+    opened = Database.open(db, writable=True, weights=weights, half=half, operator=operator)
+    with opened as database, show.progress("ingesting") as advance:
 
         def tell(event: IngestEvent) -> None:
             advance(event.done, event.total, show.ingest_line(event))
 
-        report = database.ingest(found, bone=bone, subject=subject, side=side, labels=labels, split=split, report=tell)
+        report = database.ingest(
+            found,
+            bone=bone,
+            subject=subject,
+            side=side,
+            species=species,
+            labels=labels,
+            split=split,
+            fill_gaps=fill_gaps,
+            site_key=_key_of(site_key),
+            report=tell,
+        )
     if json_out:
         show.as_json(show.ingest_json(report))
     else:
@@ -103,11 +145,119 @@ def ingest(
 @main.command()
 @click.argument("xray", nargs=-1, required=True, type=_PATHS)
 @_DB
+@click.option("--subject", required=True, help="Whose they are.")
+@click.option("--bone", required=True, help="Kind of bone.")
+@click.option("--side", type=click.Choice(["L", "R"]), help="Side of the body.")
+@click.option("--species", help="E.g. human.")
+@_SPACING
+@_MARKER
+@_FRAME
+@_INVERT
+@_SITE_KEY
+@_OPERATOR
+@_WEIGHTS
+@_JSON
+def enrol(
+    xray: tuple[Path, ...],
+    db: Path,
+    subject: str,
+    bone: str,
+    side: str | None,
+    species: str | None,
+    pixel_spacing: float | None,
+    marker_mm: float | None,
+    frame: int | None,
+    invert: bool,
+    site_key: Path | None,
+    operator: str | None,
+    weights: Path | None,
+    json_out: bool,
+) -> None:
+    """Enrol X-rays of one bone as a reference, to be found by a CT or by another X-ray."""
+    from boneprint import show
+    from boneprint.database import Database
+    from boneprint.probe import as_radiographs
+
+    radiographs = as_radiographs(
+        list(xray), pixel_spacing_mm=pixel_spacing, marker_mm=marker_mm, frame=frame, invert=invert
+    )
+    _tell_notes(radiographs)
+    with Database.open(db, writable=True, weights=weights, operator=operator) as database:
+        report = database.enrol(
+            radiographs, subject=subject, bone=bone, side=side, species=species, site_key=_key_of(site_key)
+        )
+    if json_out:
+        show.as_json(show.ingest_json(report))
+    else:
+        show.ingest_summary(report, str(db))
+
+
+@main.command()
+@click.argument("subject")
+@click.option("--site-key", type=_PATHS, envvar="BONEPRINT_SITE_KEY", show_envvar=True, required=True)
+def pseudonym(subject: str, site_key: Path) -> None:
+    """Print the id under which a subject is stored with a site's key, to search for or remove it."""
+    from boneprint import privacy
+
+    click.echo(privacy.pseudonym(subject, privacy.read_site_key(site_key)))
+
+
+@main.command()
+@_DB
+@click.option("--port", type=click.IntRange(0, 65535), default=11112, show_default=True, help="0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 for all.")
+@click.option("--ae-title", default="BONEPRINT", show_default=True, help="What the PACS calls us.")
+@click.option("--from", "allowed", multiple=True, metavar="AE", help="Only from these; several may be given.")
+@click.option("--studies", type=click.IntRange(min=1), help="End after so many; otherwise by interruption.")
+@_SITE_KEY
+@_OPERATOR
+@_WEIGHTS
+def receive(
+    db: Path,
+    port: int,
+    host: str,
+    ae_title: str,
+    allowed: tuple[str, ...],
+    studies: int | None,
+    site_key: Path | None,
+    operator: str | None,
+    weights: Path | None,
+) -> None:
+    """Listen for CTs that a PACS sends (DICOM C-STORE), and enrol each as soon as it is there."""
+    from boneprint.database import Database
+    from boneprint.receive import received
+
+    key = _key_of(site_key)
+    with received(host=host, port=port, ae_title=ae_title, allowed=allowed) as door:
+        click.echo(f"listening as {ae_title} at {host}:{door.port}", err=True)
+        for number, folder in enumerate(door.studies(), start=1):
+            with folder, Database.open(db, writable=True, weights=weights, operator=operator) as database:
+                report = database.ingest(folder.name, site_key=key, keep_source=False)
+            # Counts alone: what a door writes is kept in logs, and no log may name anybody.
+            click.echo(f"association {number}: {len(report.enrolled)} enrolled, {len(report.failed)} failed", err=True)
+            if number == studies:
+                break
+
+
+@main.command()
+@click.argument("xray", nargs=-1, required=True, type=_PATHS)
+@_DB
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many candidates.")
 @_SPACING
-@click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only such bones: bone=, side=, subject=, id=.")
+@_MARKER
+@_FRAME
+@_INVERT
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="KEY=VALUE ...",
+    help="Only such bones: bone=, side=, species=, subject=, id=; != for all others. Several may follow each other.",
+)
 @click.option("--mirror", is_flag=True, help="Look for the bone of the other side.")
+@click.option("--exact", is_flag=True, help="Look at every view, so that the answer is proved.")
+@click.option("--all-scores", is_flag=True, help="With --json, also the distance of every bone.")
 @click.option("--picture", type=_PATHS, help="Write a PNG of the probe beside the nearest views of the candidates.")
+@_OPERATOR
 @_WEIGHTS
 @_JSON
 def search(
@@ -115,21 +265,35 @@ def search(
     db: Path,
     k: int,
     pixel_spacing: float | None,
+    marker_mm: float | None,
+    frame: int | None,
+    invert: bool,
     where: tuple[str, ...],
     mirror: bool,
+    exact: bool,
+    all_scores: bool,
     picture: Path | None,
+    operator: str | None,
     weights: Path | None,
     json_out: bool,
 ) -> None:
-    """Find the bones that look most like one or more X-rays of one bone."""
+    """Find the bones that look most like one or more X-rays of one bone, or its CT, or a study at a DICOMweb URL."""
     from boneprint import show
+    from boneprint.ct_probe import is_ct, views_of_ct
     from boneprint.database import Database
     from boneprint.probe import as_radiographs
+    from boneprint.remote import fetched
 
-    conditions = _conditions(where)
-    probes = as_radiographs(xray, pixel_spacing_mm=pixel_spacing)
-    with Database.open(db, weights=weights) as database:
-        result = database.search(probes, k, where=conditions, mirror=mirror)
+    # Words after `--where bone=femur` that are conditions too reach us among the X-rays.
+    more = [str(word) for word in xray if where and _CONDITION.match(str(word)) and not word.exists()]
+    given = [path for path in xray if str(path) not in more]
+    folder = fetched(url) if (url := _url_of(given)) else None
+    probes: Any = [Path(folder.name)] if folder else given
+    if not is_ct(probes):
+        probes = as_radiographs(probes, pixel_spacing_mm=pixel_spacing, marker_mm=marker_mm, frame=frame, invert=invert)
+        _tell_notes(probes)
+    with Database.open(db, weights=weights, operator=operator) as database:
+        result = database.search(probes, k, where=[*where, *more], mirror=mirror, exact=exact, all_scores=all_scores)
     if json_out:
         show.as_json(show.search_json(result))
     else:
@@ -137,7 +301,7 @@ def search(
     if picture:
         from boneprint.lineup import lineup
 
-        lineup(probes, result, picture)
+        lineup(views_of_ct(probes)[:1] if is_ct(probes) else probes, result, picture)
         click.echo(f"{picture}: written", err=True)
 
 
@@ -171,6 +335,9 @@ def verify(a: Path, b: Path, pixel_spacing: float | None, weights: Path | None, 
     help="The enrolled views; the 900 joined images of S1; or one radiograph with soft tissue, exposure and noise.",
 )
 @click.option("--angle", type=float, default=0.0, show_default=True, help="natural: about the long axis; 0 AP, 90 ML.")
+@click.option("--kvp", type=float, help="natural: tube voltage, 40 to 150 kVp; without it photons of 60 keV.")
+@click.option("--source-detector", type=float, metavar="MM", help="natural: of a cone beam; without it parallel rays.")
+@click.option("--source-bone", type=float, metavar="MM", help="natural: from the source to the middle of the limb.")
 @click.option("--in-plane", type=float, default=0.0, show_default=True, help="natural: rotation of the picture.")
 @click.option("--tilt", type=float, nargs=2, default=(0.0, 0.0), show_default=True, help="natural: out of the plane.")
 @click.option(
@@ -182,6 +349,9 @@ def drr(
     out: Path,
     protocol: str,
     angle: float,
+    kvp: float | None,
+    source_detector: float | None,
+    source_bone: float | None,
     in_plane: float,
     tilt: tuple[float, float],
     seed: int,
@@ -194,8 +364,20 @@ def drr(
     volume = source.load().volume
     pictures: Any
     if protocol == "natural":
+        from boneprint.drr import Beam, KVp
+
         pictures = [
-            views.natural(volume, angle_deg=angle, in_plane_deg=in_plane, tilt_deg=tilt, seed=seed, source=source.label)
+            views.natural(
+                volume,
+                angle_deg=angle,
+                in_plane_deg=in_plane,
+                tilt_deg=tilt,
+                seed=seed,
+                source=source.label,
+                beam=None if kvp is None else Beam.spectrum(KVp(kvp)),
+                source_detector_mm=source_detector,
+                source_isocentre_mm=source_bone,
+            )
         ]
         total = 1
     else:
@@ -218,7 +400,9 @@ def drr(
 @main.command()
 @click.argument("folder", type=_PATHS)
 @click.option("-n", type=int, default=1, show_default=True, help="How many people.")
-@click.option("--bone", default="femur", show_default=True)
+@click.option(
+    "--bone", default="femur", show_default=True, help="femur, tibia, humerus, radius, vertebra, hip or lump (no bone)."
+)
 @click.option("--species", default="human", show_default=True, help="human (about 450 mm) or cat (about 110 mm).")
 @click.option("--side", type=click.Choice(["L", "R"]), help="Side for all; drawn by chance otherwise.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
@@ -289,6 +473,88 @@ def train(
 
 
 @main.command()
+@click.argument("truth", type=_PATHS)
+@_DB
+@click.option("--by", multiple=True, metavar="COLUMN", help="Columns to report by; all with several values by default.")
+@click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only among such bones, as in `boneprint search`.")
+@click.option("--plots", type=_PATHS, metavar="DIR", help="Write CMC, DET, distances, PCA and t-SNE as PNG files.")
+@click.option("--draws", type=click.IntRange(min=100), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of bootstrap and t-SNE.")
+@_OPERATOR
+@_WEIGHTS
+@_JSON
+def evaluate(
+    truth: Path,
+    db: Path,
+    by: tuple[str, ...],
+    where: tuple[str, ...],
+    plots: Path | None,
+    draws: int,
+    seed: int,
+    operator: str | None,
+    weights: Path | None,
+    json_out: bool,
+) -> None:
+    """Error rates of a database on X-rays of known truth: a CSV with path, subject_id and columns to report by."""
+    from boneprint import evaluation_report, show
+    from boneprint.database import Database
+    from boneprint.evaluation import evaluate as measure
+
+    if plots:
+        from boneprint.plots import check_installed, write_plots
+
+        check_installed()  # before hours of searching
+    with Database.open(db, weights=weights, operator=operator) as database:
+        with show.progress("searching") as advance:
+            found = measure(database, truth, by=by, where=where, seed=seed, draws=draws, report=advance)
+        pictures = write_plots(database, found, plots) if plots else []
+    if json_out:
+        show.as_json({**evaluation_report.evaluation_json(found), "plots": [str(path) for path in pictures]})
+    else:
+        evaluation_report.evaluation_tables(found)
+    for path in pictures:
+        click.echo(f"{path}: written", err=True)
+
+
+@main.command()
+@click.argument("probe", type=_PATHS)
+@click.option("-o", "--out", required=True, type=_PATHS, help="The PNG to write.")
+@click.option("--candidate", metavar="BONE_ID", help="An enrolled bone, to see where it and the probe agree.")
+@_DB
+@_SPACING
+@_OPERATOR
+@_WEIGHTS
+@_JSON
+def explain(
+    probe: Path,
+    out: Path,
+    candidate: str | None,
+    db: Path,
+    pixel_spacing: float | None,
+    operator: str | None,
+    weights: Path | None,
+    json_out: bool,
+) -> None:
+    """Show what the fingerprint of an X-ray rests on, and with --candidate where it agrees with an enrolled bone."""
+    from boneprint import explanation, show
+    from boneprint.database import Database
+    from boneprint.probe import as_radiograph
+
+    radiograph = as_radiograph(probe, pixel_spacing_mm=pixel_spacing)
+    if candidate is None:
+        found = explanation.of_probe(radiograph, weights=weights)
+    else:
+        with Database.open(db, weights=weights, operator=operator) as database:
+            found = explanation.of_pair(database, radiograph, candidate, weights=weights)
+    explanation.draw(found, out)
+    if json_out:
+        show.as_json({**show.explanation_json(found), "picture": str(out)})
+    else:
+        show.explanation_text(found)
+        click.echo(f"{out}: written", err=True)
+
+
+@main.command()
 @_DB
 @_WEIGHTS
 @_JSON
@@ -306,10 +572,12 @@ def info(db: Path, weights: Path | None, json_out: bool) -> None:
 @_DB
 @_JSON
 def check(db: Path, json_out: bool) -> None:
-    """Verify every checksum of a database: exit 0 whole, 1 damaged."""
+    """Verify every checksum of a database, and its audit trail: exit 0 whole, 1 damaged."""
     from boneprint import index, show
+    from boneprint.evidence.audit import Trail
 
-    findings = index.check(db)
+    trail = Trail(db)
+    findings = index.check(db) + [index.Finding(trail.path, False, found) for found in trail.findings()]
     whole = all(finding.ok for finding in findings)
     if json_out:
         listed = [{"file": str(f.file), "ok": f.ok, "message": f.message} for f in findings]
@@ -322,33 +590,96 @@ def check(db: Path, json_out: bool) -> None:
 
 @main.command()
 @_DB
+@click.option("--subject", help="Remove all bones of this subject.")
+@click.option("--id", "bone_id", help="Remove this bone.")
+@click.option("--erase", is_flag=True, help="Leave no byte of them in any file; the audit trail forgets the person.")
+@_OPERATOR
 @_WEIGHTS
 @_JSON
-def checkpoint(db: Path, weights: Path | None, json_out: bool) -> None:
-    """Merge pending segments into one file."""
+def remove(
+    db: Path,
+    subject: str | None,
+    bone_id: str | None,
+    erase: bool,
+    operator: str | None,
+    weights: Path | None,
+    json_out: bool,
+) -> None:
+    """Take a subject's bones, or one bone, out of the database: at once, and with --erase for good."""
     from boneprint import show
     from boneprint.database import Database
 
-    if not db.exists():
-        raise StoreError(f"{db}: no such database; make one with `boneprint ingest CT_DIR --db {db}`.")
+    _check_exists(db)
+    with Database.open(db, writable=True, weights=weights, operator=operator) as database:
+        removal = database.remove(subject_id=subject, bone_id=bone_id, erase=erase)
+    if json_out:
+        show.as_json(show.removal_json(removal))
+    else:
+        done = "erased" if erase else "removed; their bytes stay until `boneprint checkpoint`"
+        click.echo(f"{db}: {len(removal.bone_ids)} bones {done}, generation {removal.generation}")
+
+
+@main.command()
+@_DB
+@click.option("--last", type=click.IntRange(min=1), help="Only the last events.")
+@_JSON
+def audit(db: Path, last: int | None, json_out: bool) -> None:
+    """List who did what and when, and verify the trail: exit 0 whole, 1 damaged or tampered with."""
+    from boneprint import show
+    from boneprint.evidence.audit import Trail
+
+    _check_exists(db)
+    trail = Trail(db)
+    entries, findings = trail.entries(), trail.findings()
+    if json_out:
+        show.as_json(show.audit_json(entries[-(last or 0) :], findings))
+    else:
+        show.audit_table(entries[-(last or 0) :], findings)
+    sys.exit(_NO if findings else 0)
+
+
+@main.command()
+@_DB
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="One always makes one index.")
+@_WEIGHTS
+@_JSON
+def checkpoint(db: Path, threads: int, weights: Path | None, json_out: bool) -> None:
+    """Merge pending segments into one file, and bring it to the present format."""
+    from boneprint import show
+    from boneprint.database import Database
+
+    _check_exists(db)
     with Database.open(db, writable=True, weights=weights) as database:
-        generation = database.checkpoint()
+        generation = database.checkpoint(threads=threads)
     if json_out:
         show.as_json({"path": str(db), "generation": generation})
     else:
         click.echo(f"{db}: one file, generation {generation}")
 
 
-def _conditions(texts: tuple[str, ...]) -> dict[str, str]:
-    conditions: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise BoneprintError(f"--where {text}: expected KEY=VALUE, e.g. --where bone=femur.")
-        if key in conditions:
-            raise BoneprintError(f"--where {text}: {key} was given before; expected one value for each key.")
-        conditions[key] = value
-    return conditions
+def _key_of(site_key: Path | None) -> bytes | None:
+    from boneprint.privacy import read_site_key
+
+    return None if site_key is None else read_site_key(site_key)
+
+
+def _url_of(given: list[Path]) -> str | None:
+    """A DICOMweb URL among the arguments; as a path it has lost a slash."""
+    if len(given) == 1 and (found := re.match(r"(https?):/+(.+)", str(given[0]))):
+        return f"{found[1]}://{found[2]}"
+    return None
+
+
+def _tell_notes(radiographs: Any) -> None:
+    for radiograph in radiographs:
+        for note in radiograph.notes:
+            click.echo(f"{radiograph.source}: {note}", err=True)
+
+
+def _check_exists(db: Path) -> None:
+    # Opened for writing, it would be made.
+    if not db.exists():
+        raise StoreError(f"{db}: no such database; make one with `boneprint ingest CT_DIR --db {db}`.")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,27 @@
 """The database: enrol CTs, find bones, verify radiographs."""
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from boneprint import embed, evidence, probe
 from boneprint.errors import BoneprintError, StoreError
-from boneprint.index import Gallery, Store, search
+from boneprint.evidence.audit import Entry, Trail
+from boneprint.evidence.events import change_facts, named, search_facts
+from boneprint.index import Store, chosen, conditions, search
+from boneprint.index.reverse import search_all_round
 from boneprint.nouns import Candidate, Enrolment, Fingerprint, Reference, SearchResult, Verification
 
 if TYPE_CHECKING:
+    from boneprint.bone import Quality
     from boneprint.embed import Embedder
     from boneprint.read import Discovery
 
@@ -25,9 +29,6 @@ if TYPE_CHECKING:
 _CHECKPOINT_AFTER = 256
 
 ENROLLED_ALREADY = "enrolled already"
-
-# What `where` can ask for, and the field of a reference that answers.
-WHERE = {"bone": "bone", "side": "laterality", "subject": "subject_id", "id": "bone_id"}
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,30 @@ class IngestEvent:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What an ingestion did; everything enrolled is durable."""
+    """What an ingestion did; everything enrolled is durable.
+
+    ``judged`` gives for each bone id its quality (None for radiographs) and what the reader had to note.
+    """
 
     enrolled: tuple[tuple[Reference, int], ...]
     skipped: tuple[tuple[str, str], ...]
     failed: tuple[tuple[str, str], ...]
     seconds: float
+    judged: Mapping[str, tuple["Quality | None", str]] = field(default_factory=dict)
 
     @property
     def usable(self) -> bool:
         """Whether anything was enrolled, now or before."""
         return bool(self.enrolled) or any(reason == ENROLLED_ALREADY for _, reason in self.skipped)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Bones that are enrolled no longer; ``erased`` if no byte of them is left in the database's files."""
+
+    bone_ids: tuple[str, ...]
+    erased: bool
+    generation: int
 
 
 class Database:
@@ -63,20 +77,32 @@ class Database:
     Open with ``boneprint.open(path)``; close it, or use it in a ``with`` statement.
     """
 
-    def __init__(self, store: Store, weights: Path) -> None:
+    def __init__(self, store: Store, weights: Path, operator: str | None = None) -> None:
         self.store = store
+        self.trail = Trail(store.path)
+        self._operator = operator
         self._weights = weights
         self._card = embed.read_card(weights)
 
     @classmethod
-    def open(cls, path: str | Path, *, writable: bool = False, weights: str | Path | None = None) -> Self:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        writable: bool = False,
+        weights: str | Path | None = None,
+        half: bool = False,
+        operator: str | None = None,
+    ) -> Self:
         """Open a database; opened for writing it is made where there is none.
 
         Parameters
         ----------
         path : the file, NAME.h5
-        writable : needed to ingest; there is one writer at a time, and any number of readers
+        writable : needed to ingest and to remove; there is one writer at a time, and any number of readers
         weights : of another embedder than the shipped one (NAME.safetensors with its card NAME.json)
+        half : whether a database that is made now keeps its fingerprints in half precision, at half the size
+        operator : who the audit trail says it was; the user of the operating system by default
 
         Raises
         ------
@@ -85,8 +111,13 @@ class Database:
         """
         chosen = Path(weights) if weights else embed.SHIPPED
         card = embed.read_card(chosen)
-        store = Store.open(path, writable=writable, embedder=embed.embedder_id(card), dim=int(card["dimension"]))
-        return cls(store, chosen)
+        store = Store.open(
+            path, writable=writable, embedder=embed.embedder_id(card), dim=int(card["dimension"]), half=half
+        )
+        database = cls(store, chosen, operator)
+        if writable:
+            database.trail.tidy()
+        return database
 
     @cached_property
     def _embedder(self) -> "Embedder":
@@ -105,8 +136,12 @@ class Database:
         bone: str | None = None,
         subject: str | None = None,
         side: str | None = None,
+        species: str | None = None,
         labels: str | Path | None = None,
         split: bool = False,
+        fill_gaps: bool = False,
+        site_key: bytes | None = None,
+        keep_source: bool = True,
         report: Callable[[IngestEvent], None] | None = None,
     ) -> IngestReport:
         """Enrol every CT below some folders, one after the other; what is enrolled already is skipped by its content.
@@ -115,8 +150,12 @@ class Database:
         ----------
         paths : folders at any depth, or files (DICOM series, NIfTI); or what `boneprint.ingest.discover` found there
         bone, subject, side : go before what the files say; side is "L" or "R"
-        labels : NIfTI label map; every bone in it becomes a reference
+        species : of all of them, e.g. "human"
+        labels : label map, NIfTI or DICOM SEG; every bone in it becomes a reference
         split : make a bone of every connected bony part
+        fill_gaps : interpolate over missing slices instead of refusing them
+        site_key : subjects are stored under pseudonyms made with it, and no path is stored
+        keep_source : whether to store where the CT lies; not for a folder that will not last
         report : told of each bone as soon as it is durable, and of each thing set aside
 
         Raises
@@ -128,12 +167,15 @@ class Database:
         from boneprint.read import Discovery
 
         started = time.perf_counter()
-        options = road.Options(bone, subject, side, Path(labels) if labels else None, split)
+        options = road.Options(
+            bone, subject, side, Path(labels) if labels else None, split, fill_gaps, site_key, keep_source
+        )
         found = paths if isinstance(paths, Discovery) else road.discover(paths)
         # A label map that lies among the CTs is none of them.
         sources = [each for each in found.sources if not (labels and each.place.resolve() == Path(labels).resolve())]
         total = len(sources)
         enrolled: list[tuple[Reference, int]] = []
+        judged: dict[str, tuple[Quality | None, str]] = {}
         skipped = [(str(path), reason) for path, reason in found.skipped]
         failed = [(str(path), error) for path, error in found.failed]
 
@@ -156,12 +198,13 @@ class Database:
                     skipped.append((source.label, ENROLLED_ALREADY))
                     tell("skipped", source.label, ENROLLED_ALREADY, done=done)
                     continue
-                scan = source.load()
+                scan = source.load(fill_gaps=fill_gaps)
                 parts = road.specimens(scan, options)
             except BoneprintError as error:
                 fail(source.label, error, done)
                 continue
             batch: list[tuple[Enrolment, str]] = []
+            qualities: dict[str, Quality] = {}
             for part in parts:
                 try:
                     made = road.enrol(part, scan, source.place, options, self._embedder)
@@ -170,27 +213,102 @@ class Database:
                 except BoneprintError as error:
                     fail(f"{source.label}, {part.part}", error, done)
                 else:
+                    if species:
+                        made = replace(made, reference=replace(made.reference, species=species.lower()))
                     batch.append((made, "; ".join(scan.notes + part.notes)))
+                    qualities[made.reference.bone_id] = part.quality
+            if batch:
+                self._announce("ingest", [made.reference for made, _ in batch])
             # One segment for one source: after a crash it is enrolled whole or not at all.
             self.store.append([made for made, _ in batch])
             for made, notes in batch:
                 known.add((made.reference.source_hash, made.reference.part))
                 enrolled.append((made.reference, len(made.vectors)))
+                judged[made.reference.bone_id] = qualities[made.reference.bone_id], notes
                 tell("enrolled", source.label, notes, made.reference, done)
             if self.store.pending >= _CHECKPOINT_AFTER:
                 self.store.checkpoint()
-        if self.store.pending:
+        if self.store.worth_merging:
             self.store.checkpoint()
-        return IngestReport(tuple(enrolled), tuple(skipped), tuple(failed), time.perf_counter() - started)
+        return IngestReport(tuple(enrolled), tuple(skipped), tuple(failed), time.perf_counter() - started, judged)
+
+    def enrol(
+        self,
+        xrays: probe.Xray | Sequence[probe.Xray],
+        *,
+        subject: str,
+        bone: str,
+        side: str | None = None,
+        species: str | None = None,
+        site_key: bytes | None = None,
+        **reading: Any,
+    ) -> IngestReport:
+        """Enrol natural radiographs of one bone as one reference; a CT can then be searched for among them.
+
+        Parameters
+        ----------
+        xrays : paths, or Radiographs read from them; several are views of one bone
+        subject, bone : whose and which; nothing in a radiograph says so reliably
+        side : "L" or "R"
+        species, site_key : as for `ingest`
+        reading : ``pixel_spacing_mm``, ``marker_mm``, ``frame``, ``invert``; see `boneprint.read.read_radiograph`
+
+        Raises
+        ------
+        ReadError
+            If a radiograph cannot be read or has no pixel spacing.
+        """
+        from boneprint.ingest import LATERALITIES
+        from boneprint.privacy import WITHHELD, pseudonym
+        from boneprint.read import content_hash
+
+        started = time.perf_counter()
+        if side not in (None, *LATERALITIES):
+            raise BoneprintError(f"side '{side}', expected L or R.")
+        radiographs = probe.as_radiographs(xrays, **reading)
+        paths = [Path(radiograph.source) for radiograph in radiographs]
+        if not all(path.is_file() for path in paths):
+            raise BoneprintError("enrol: expected files, so that the same radiograph is never enrolled twice.")
+        named = ", ".join(map(str, paths))
+        digest = content_hash(paths)
+        if (digest, probe.XRAY) in self.store.gallery().enrolled:
+            return IngestReport((), ((named, ENROLLED_ALREADY),), (), time.perf_counter() - started)
+        made = probe.enrolment(
+            radiographs,
+            self._embedder,
+            subject_id=pseudonym(subject, site_key) if site_key else subject,
+            bone=bone,
+            laterality=side,
+            source=WITHHELD if site_key else str(paths[0].resolve()),
+            source_hash=digest,
+        )
+        if species:
+            made = replace(made, reference=replace(made.reference, species=species.lower()))
+        self._announce("ingest", [made.reference])
+        self.store.append([made])
+        if self.store.worth_merging:
+            self.store.checkpoint()
+        notes = "; ".join(dict.fromkeys(note for radiograph in radiographs for note in radiograph.notes))
+        judged: dict[str, tuple[Quality | None, str]] = {made.reference.bone_id: (None, notes)}
+        return IngestReport(((made.reference, len(made.vectors)),), (), (), time.perf_counter() - started, judged)
 
     def fingerprint(
         self, xrays: probe.Xray | Sequence[probe.Xray], *, pixel_spacing_mm: float | None = None, mirror: bool = False
     ) -> Fingerprint:
-        """Embed one or more radiographs of one bone on every canvas of the gallery; `search` takes the result."""
-        radiographs = probe.as_radiographs(xrays, pixel_spacing_mm=pixel_spacing_mm)
+        """Embed one or more radiographs of one bone, or its CT, on every canvas of the gallery.
+
+        `search` takes the result.
+        """
+        from boneprint import ct_probe
+
         heights = sorted({reference.canvas_mm for reference in self.store.gallery().references})
         if not heights:
             raise BoneprintError(f"{self.store.path}: no bones are enrolled. Run `boneprint ingest CT_DIR` first.")
+        if ct_probe.is_ct(xrays):
+            if mirror:
+                raise BoneprintError("a CT cannot be mirrored; search with a radiograph of it (`boneprint drr`).")
+            return ct_probe.fingerprint(ct_probe.views_of_ct(xrays), heights, self._embedder)
+        radiographs = probe.as_radiographs(xrays, pixel_spacing_mm=pixel_spacing_mm)
         return probe.fingerprint(radiographs, heights, self._embedder, mirror=mirror)
 
     def search(
@@ -199,18 +317,24 @@ class Database:
         k: int = 10,
         *,
         pixel_spacing_mm: float | None = None,
-        where: Mapping[str, str] | None = None,
+        where: Mapping[str, str] | Iterable[str] | None = None,
         mirror: bool = False,
+        exact: bool = False,
+        all_scores: bool = False,
     ) -> SearchResult:
         """The bones that look most like one or more radiographs of one bone.
 
         Parameters
         ----------
-        xrays : path, Radiograph, array (H, W), tensor, or a list of these (views of one bone); or a Fingerprint
+        xrays : path, Radiograph, array (H, W), tensor, or a list of these (views of one bone); a CT (folder, zip
+            archive, NIfTI file) of one bone; or a Fingerprint
         k : how many candidates
         pixel_spacing_mm : mm per pixel in the plane of the bone; goes before what the file says
-        where : only bones with e.g. ``{"bone": "femur", "side": "L"}``; keys: bone, side, subject, id
-        mirror : look for the bone of the other side
+        where : only bones that fit: ``["bone=femur", "subject!=S-1"]`` or ``{"bone": "femur", "subject!": "S-1"}``;
+            keys: bone, side, species, subject, id
+        mirror : turn the radiographs round, to look for the bone of the other side
+        exact : look at every view, so that the answer is proved; otherwise large galleries are searched by their index
+        all_scores : also give the distance of every bone, for research; it looks at every view
 
         Returns
         -------
@@ -226,7 +350,8 @@ class Database:
         """
         started = time.perf_counter()
         gallery = self.store.gallery()
-        chosen = _chosen(gallery, where or {})
+        asked = conditions(where)
+        fitting = chosen(gallery, asked)
         if isinstance(xrays, Fingerprint):
             template = xrays
             if mirror:
@@ -238,43 +363,114 @@ class Database:
                 f"fingerprint of {template.embedder}, the database holds {self.store.embedder}; "
                 "embed the radiograph again with the database's embedder."
             )
-        kind = evidence.ONE_PROBE if template.probes == 1 else evidence.TWO_PROBES
-        calibration = evidence.of_card(self._card, kind)
+        calibration = evidence.of_card(self._card, _comparison(template)[0])
 
         ranked: list[Candidate] = []
-        certified = True
-        canvases = np.array([reference.canvas_mm for reference in gallery.references])
+        proved_to = np.inf
+        scores: dict[str, float] = {}
+        canvases = gallery.canvases_mm
         # Bones on a canvas too small for what the probe shows cannot be it; they were not embedded for, nor searched.
-        chosen &= np.isin(canvases, list(template.vectors))
-        if not chosen.any():
+        fitting &= np.isin(canvases, list(template.vectors))
+        if not fitting.any():
             raise BoneprintError(
                 f"the fingerprint was made for canvases of {sorted(template.vectors)} mm, which none of the bones "
                 "asked for uses; embed the radiograph again with this database open, or check its pixel spacing."
             )
-        for height in np.unique(canvases[chosen]):
-            subset = chosen & (canvases == height)
-            hits = search(gallery, template.vectors[float(height)], k, subset=None if subset.all() else subset)
-            certified &= hits.certified_exact
-            for row, distance, views in zip(hits.bones, hits.distances, hits.nearest_views):
+        for height in np.unique(canvases[fitting]):
+            subset = fitting & (canvases == height)
+            most = gallery.bones if all_scores else k
+            if template.all_round:
+                hits = search_all_round(
+                    gallery.rows, template.vectors[float(height)], most, np.flatnonzero(subset).astype(np.int64)
+                )
+            else:
+                hits = search(
+                    gallery,
+                    template.vectors[float(height)],
+                    most,
+                    subset=None if subset.all() else subset,
+                    exact=True if exact or all_scores else None,
+                )
+            proved_to = min(proved_to, hits.proved_to)
+            if all_scores:
+                scores |= {gallery.references[b].bone_id: float(d) for b, d in zip(hits.bones, hits.distances)}
+            for row, distance, views in zip(hits.bones[:k], hits.distances, hits.nearest_views):
+                reference = gallery.references[row]
+                own_views = int(gallery.rows.ends[row] - gallery.rows.begins[row])
+                kind, calibrated = _comparison(template, reference, own_views)
+                own = evidence.of_card(self._card, kind)
                 candidate = Candidate(
                     rank=0,
-                    reference=gallery.references[row],
+                    reference=reference,
                     distance=float(distance),
                     angle_deg=float(gallery.angles_deg[views[0]]),
-                    within_margin=float(distance) <= calibration.threshold.value,
-                    log10_lr=calibration.log10_lr(float(distance), float(height)) if template.probes <= 2 else None,
+                    within_margin=float(distance) <= own.threshold.value,
+                    log10_lr=own.log10_lr(float(distance), float(height)) if calibrated else None,
+                    picture=gallery.picture(int(views[0])),
                 )
                 ranked.append(candidate)
         ranked.sort(key=lambda candidate: candidate.distance)
-        return SearchResult(
+        result = SearchResult(
             candidates=tuple(replace(candidate, rank=rank) for rank, candidate in enumerate(ranked[:k], 1)),
-            bones=int(chosen.sum()),
-            views=int(np.diff(gallery.offsets)[chosen].sum()),
+            bones=int(fitting.sum()),
+            views=int(gallery.rows.counts()[fitting].sum()),
             generation=gallery.generation,
             threshold=calibration.threshold,
-            certified_exact=certified,
+            certified=sum(candidate.distance <= proved_to for candidate in ranked[:k]),
             seconds=time.perf_counter() - started,
+            scores=scores if all_scores else None,
         )
+        try:
+            self.trail.record("search", *search_facts(result, template, asked, mirror=mirror), who=self._operator)
+        except StoreError as error:
+            # A database on a read-only disk can be searched all the same.
+            warnings.warn(f"this search is not recorded: {error}", stacklevel=2)
+        return result
+
+    def remove(self, *, subject_id: str | None = None, bone_id: str | None = None, erase: bool = False) -> Removal:
+        """Take a person's bones, or one bone, out of the database; no search that begins later finds them.
+
+        Parameters
+        ----------
+        subject_id : all bones of a person
+        bone_id : one bone
+        erase : also leave no byte of their vectors, pictures and metadata in any file of the database: the files are
+            written anew, and the audit trail keeps its events but drops the person. Backups are yours to erase; so is
+            what a file system keeps of deleted files
+
+        Raises
+        ------
+        BoneprintError
+            If neither or both are given, or there is no such person or bone.
+        StoreError
+            If the database is not open for writing, or the disk refuses.
+        """
+        if (subject_id is None) == (bone_id is None):
+            raise BoneprintError("remove: expected the id of a subject or of a bone, and not both.")
+
+        def meant(subject: object, bone: object) -> bool:
+            return subject == subject_id if bone_id is None else bone == bone_id
+
+        gone = [r for r in self.store.gallery().references if meant(r.subject_id, r.bone_id)]
+        # Bones that were removed earlier, or erased by a process that was killed before it had dropped the person.
+        lingering = [r for r in self.store.hidden if meant(r.subject_id, r.bone_id)] if erase else []
+        bone_ids = {reference.bone_id for reference in (*gone, *lingering)}
+
+        def concerned(named: Mapping[str, Any]) -> bool:
+            return meant(named.get("subject_id"), named.get("bone_id")) or named.get("bone_id") in bone_ids
+
+        if not bone_ids and not (erase and self.trail.mentions(concerned)):
+            wanted = f"bone {bone_id!r}" if bone_id is not None else f"bone of subject {subject_id!r}"
+            raise BoneprintError(f"{self.store.path}: no {wanted} is enrolled; check the id.")
+        self._announce("erase" if erase else "remove", gone)
+        generation = self.store.remove((reference.bone_id for reference in gone), erase=erase)
+        if erase:
+            self.trail.forget(concerned)
+        return Removal(tuple(reference.bone_id for reference in gone), erase, generation)
+
+    def audit(self) -> tuple[list[Entry], list[str]]:
+        """All events of the audit trail, and what is wrong with it: nothing, if nobody has tampered with it."""
+        return self.trail.entries(), self.trail.findings()
 
     def verify(self, first: probe.Xray, second: probe.Xray, *, pixel_spacing_mm: float | None = None) -> Verification:
         """Compare two radiographs with this database's embedder; see `boneprint.verify`."""
@@ -292,16 +488,26 @@ class Database:
             "generation": gallery.generation,
             "pending_segments": self.store.pending,
             "embedder": self.store.embedder,
-            "bytes": self.store.path.stat().st_size,
+            "precision": "half" if self.store.half else "single",
+            "bytes": self.store.stored_bytes,
         }
 
-    def checkpoint(self) -> int:
-        """Merge pending segments into one file; returns the generation it covers."""
-        return self.store.checkpoint()
+    def checkpoint(self, *, threads: int = 1) -> int:
+        """Merge pending segments into one file; returns the generation it covers.
+
+        ``threads`` build the index of a large gallery: one always makes the same, more are faster.
+        """
+        return self.store.checkpoint(threads=threads)
 
     def close(self) -> None:
         """Let the next writer come."""
         self.store.close()
+
+    def _announce(self, what: str, references: Sequence[Reference]) -> None:
+        """Record a change that is about to be made: it becomes the next generation, or was cut short and never is."""
+        facts = change_facts(self.store.generation + 1, len(references), self.store.embedder)
+        # An erasure names nobody.
+        self.trail.record(what, facts, () if what == "erase" else map(named, references), who=self._operator)
 
     def __enter__(self) -> Self:
         return self
@@ -310,6 +516,21 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _comparison(template: Fingerprint, reference: Reference | None = None, views: int = 0) -> tuple[str, bool]:
+    """Which kind of comparison a probe and a reference make, and whether it is the very one that was calibrated.
+
+    A CT against one enrolled radiograph is what one radiograph is against an enrolled CT, with the roles exchanged.
+    """
+    radiographs, all_round = template.probes, True
+    if reference is not None and reference.part == probe.XRAY:
+        radiographs, all_round = (views, True) if template.all_round else (max(radiographs, views), False)
+    elif template.all_round:
+        return evidence.TWO_PROBES, False
+    if radiographs == 1:
+        return (evidence.ONE_PROBE if all_round else evidence.PAIR), True
+    return evidence.TWO_PROBES, all_round and radiographs == 2
 
 
 def verify(
@@ -337,29 +558,3 @@ def verify(
     vectors = embedder.embed(pair, canvas)
     calibration = evidence.of_card(embedder.card, evidence.PAIR)
     return evidence.verdict(vectors[0], vectors[1], canvas.height_mm, calibration)
-
-
-def _fits(found: str | None, key: str, wanted: str) -> bool:
-    return (found or "") == (wanted.lower() if key == "bone" else wanted)
-
-
-def _chosen(gallery: Gallery, where: Mapping[str, str]) -> NDArray[np.bool_]:
-    """(N,) bool: which bones fit every condition; an unknown key or an empty choice is an error."""
-    for key in where:
-        if key not in WHERE:
-            raise BoneprintError(f"--where {key}=...: unknown key, expected one of {', '.join(WHERE)}.")
-    chosen = np.array(
-        [
-            all(_fits(getattr(reference, WHERE[key]), key, value) for key, value in where.items())
-            for reference in gallery.references
-        ],
-        dtype=bool,
-    )
-    if not chosen.any():
-        said = " ".join(f"{key}={value}" for key, value in where.items())
-        raise BoneprintError(
-            f"none of {gallery.bones} enrolled bones fits {said}; `boneprint info` lists the kinds."
-            if gallery.bones
-            else "the database holds no bones. Run `boneprint ingest CT_DIR` first."
-        )
-    return chosen

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from boneprint import bone, drr
+from boneprint.bone import Quality
 from boneprint.errors import BoneprintError, ReadError
 from boneprint.nouns import Enrolment, Reference, Scan, Volume
+from boneprint.privacy import WITHHELD, pseudonym
 from boneprint.read import CtSource, Discovery, LabelMap, find_series, read_labels
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ LATERALITIES = ("L", "R")
 class Options:
     """What the user says of the CTs; None leaves it to the files.
 
-    ``labels`` and ``split`` make several bones of a series; without either a series is one specimen.
+    ``labels`` and ``split`` make several bones of a series; without either a series is one specimen. With a
+    ``site_key`` subjects are stored under pseudonyms, and no path is;
+    nor is it without ``keep_source``, for a place that will not last. ``fill_gaps`` interpolates over missing slices.
     """
 
     bone: str | None = None
@@ -32,6 +36,9 @@ class Options:
     laterality: str | None = None
     labels: Path | None = None
     split: bool = False
+    fill_gaps: bool = False
+    site_key: bytes | None = field(default=None, repr=False)
+    keep_source: bool = True
 
     def __post_init__(self) -> None:
         if self.labels and self.split:
@@ -69,6 +76,7 @@ class Specimen:
     part: str
     bone: str
     laterality: str | None
+    quality: Quality
     notes: tuple[str, ...] = ()
 
 
@@ -95,7 +103,7 @@ def enrolled_already(source: CtSource, options: Options, enrolled: Set[tuple[str
 
 
 def specimens(scan: Scan, options: Options) -> list[Specimen]:
-    """Isolate what is bony, as one specimen or as several bones.
+    """Isolate what is bony, as one specimen or as several bones, and judge each.
 
     Raises
     ------
@@ -107,13 +115,36 @@ def specimens(scan: Scan, options: Options) -> list[Specimen]:
     if options.labels:
         labels = options.label_map
         parts = bone.by_labels(scan.volume, labels.labels_on(scan.volume), labels.names)
-        return [
-            Specimen(p.volume, options.prefix + p.name, p.bone or kind, options.laterality or p.laterality, p.notes)
-            for p in parts
-        ]
+        return _by_place([_judged(scan, p, options.prefix, p.bone or kind, options, p.laterality) for p in parts])
     if options.split:
-        return [Specimen(p.volume, options.prefix + p.name, kind, side, p.notes) for p in bone.split(scan.volume)]
-    return [Specimen(bone.isolate(scan.volume), options.prefix, kind, side)]
+        return [_judged(scan, part, options.prefix, kind, options, side) for part in bone.split(scan.volume)]
+    return [_judged(scan, bone.Part("", bone.isolate(scan.volume)), options.prefix, kind, options, side)]
+
+
+def _judged(scan: Scan, part: bone.Part, prefix: str, kind: str, options: Options, said: str | None) -> Specimen:
+    """A specimen with its quality, and with what speaks against its side."""
+    quality = bone.quality_of(part.volume, scan.volume, coarsest_mm=scan.coarsest_mm, kind=kind)
+    side = options.laterality or said
+    notes = [*quality.notes]
+    if options.laterality and said and options.laterality != said:
+        notes.append(f"LATERALITY IN DOUBT: given as {options.laterality}, the file or label says {said}")
+    seen = bone.seen_side(part.volume, kind) if side and quality.complete else None
+    if seen and seen != side:
+        notes.append(f"LATERALITY IN DOUBT: said to be {side}, the shape of the {kind} in patient axes says {seen}")
+    return Specimen(part.volume, prefix + part.name, kind, side, quality, tuple(notes))
+
+
+def _by_place(found: list[Specimen]) -> list[Specimen]:
+    """Note where the left one of a pair lies to the right of the right one: labels or axes were exchanged."""
+    middles: dict[tuple[str, str | None], float] = {}
+    for each in found:
+        centre = (np.array(each.volume.hu.shape[::-1]) - 1) / 2
+        middles[each.bone, each.laterality] = float(each.volume.to_patient(centre[None])[0, 0])
+    note = "LATERALITY IN DOUBT: the left one of the pair lies to the right of the right one"
+    crossed = {kind for kind, side in middles if side == "L" and middles[kind, "L"] < middles.get((kind, "R"), -np.inf)}
+    return [
+        replace(each, notes=(*each.notes, note)) if each.bone in crossed and each.laterality else each for each in found
+    ]
 
 
 def specimen_again(scan: Scan, part: str) -> Specimen:
@@ -138,16 +169,24 @@ def enrol(specimen: Specimen, scan: Scan, place: Path, options: Options, embedde
     Parameters
     ----------
     place : folder or file where the CT lies; kept, so that its views can be made again for an examiner
+
+    Raises
+    ------
+    ReadError
+        If it is not fit to be enrolled.
     """
+    if specimen.quality.unfit:
+        raise ReadError(f"{scan.source}: not fit to be enrolled: {specimen.quality.unfit}.")
+    subject_id = options.subject_id or scan.subject_id
     upright, pose = bone.stand_up(specimen.volume)
     canvas = drr.canvas_of(upright, long=pose.long)
     views = drr.enrolment_views(upright, scan.source)
     reference = Reference(
         bone_id=hashlib.sha256(f"{scan.source_hash}/{specimen.part}".encode()).hexdigest()[:12],
-        subject_id=options.subject_id or scan.subject_id,
+        subject_id=pseudonym(subject_id, options.site_key) if options.site_key else subject_id,
         bone=specimen.bone,
         laterality=specimen.laterality,
-        source=str(place.resolve()),
+        source=str(place.resolve()) if options.keep_source and not options.site_key else WITHHELD,
         source_hash=scan.source_hash,
         part=specimen.part,
         canvas_mm=canvas.height_mm,

@@ -1,6 +1,8 @@
 """The road of an X-ray: anything a caller hands over becomes Radiographs, and these a Fingerprint."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -9,13 +11,15 @@ from numpy.typing import NDArray
 
 from boneprint import read
 from boneprint.errors import ReadError
-from boneprint.nouns import Canvas, Fingerprint, Radiograph, canvas_for, canvas_of_height
+from boneprint.nouns import Canvas, Enrolment, Fingerprint, Radiograph, Reference, canvas_for, canvas_of_height
 
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
 
 # A path, a Radiograph, or a (H, W) numpy array or torch tensor with bone bright.
 Xray: TypeAlias = str | Path | Radiograph | NDArray[Any] | Any
+
+XRAY = "xray"  # what a reference made of natural radiographs calls its part
 
 # What a bone is at least as bright as, as a share of the picture's own range, when its size is measured.
 _CONTENT_SHARE = 0.3
@@ -24,13 +28,21 @@ _CONTENT_SHARE = 0.3
 _TOO_TALL = 1.5
 
 
-def as_radiograph(xray: Xray, *, pixel_spacing_mm: float | None = None) -> Radiograph:
+def as_radiograph(
+    xray: Xray,
+    *,
+    pixel_spacing_mm: float | None = None,
+    marker_mm: float | None = None,
+    frame: int | None = None,
+    invert: bool = False,
+) -> Radiograph:
     """Read or wrap one X-ray.
 
     Parameters
     ----------
     xray : path of a PNG, JPEG, TIFF or DICOM file; a Radiograph; or an array or tensor (H, W), bone bright
     pixel_spacing_mm : mm per pixel in the plane of the bone; goes before what the file says
+    marker_mm, frame, invert : of a file; see `boneprint.read.read_radiograph`
 
     Raises
     ------
@@ -40,9 +52,11 @@ def as_radiograph(xray: Xray, *, pixel_spacing_mm: float | None = None) -> Radio
     if isinstance(xray, Radiograph):
         if pixel_spacing_mm is None:
             return xray
-        return Radiograph(xray.pixels, pixel_spacing_mm, xray.view, xray.source)
+        return replace(xray, spacing_mm=pixel_spacing_mm)
     if isinstance(xray, str | Path):
-        return read.read_radiograph(xray, pixel_spacing_mm=pixel_spacing_mm)
+        return read.read_radiograph(
+            xray, pixel_spacing_mm=pixel_spacing_mm, marker_mm=marker_mm, frame=frame, invert=invert
+        )
     if hasattr(xray, "detach"):
         xray = xray.detach().cpu().numpy()
     pixels = np.asarray(xray)
@@ -54,10 +68,10 @@ def as_radiograph(xray: Xray, *, pixel_spacing_mm: float | None = None) -> Radio
     return Radiograph(pixels.astype(np.float32), pixel_spacing_mm, None, "array")
 
 
-def as_radiographs(xrays: Xray | Sequence[Xray], *, pixel_spacing_mm: float | None = None) -> list[Radiograph]:
-    """One X-ray, or several of one bone."""
+def as_radiographs(xrays: Xray | Sequence[Xray], **reading: Any) -> list[Radiograph]:
+    """One X-ray, or several of one bone, each read as by `as_radiograph`."""
     given = xrays if isinstance(xrays, list | tuple) else [xrays]
-    radiographs = [as_radiograph(xray, pixel_spacing_mm=pixel_spacing_mm) for xray in given]
+    radiographs = [as_radiograph(xray, **reading) for xray in given]
     if not radiographs:
         raise ReadError("no X-ray was given; expected at least one.")
     return radiographs
@@ -86,9 +100,50 @@ def fingerprint(
             f"{heights[-1]:g} mm. Check the pixel spacing (mm, in the plane of the bone), or crop to the bone."
         )
     if mirror:
-        radiographs = [Radiograph(r.pixels[:, ::-1], r.spacing_mm, r.view, r.source) for r in radiographs]
+        radiographs = [replace(r, pixels=r.pixels[:, ::-1]) for r in radiographs]
     vectors = {height: embedder.embed(radiographs, canvas_of_height(height)) for height in fitting}
     return Fingerprint(vectors, embedder.id)
+
+
+# Directions about the long axis that the names of views mean; AP and PA are mirror images, which laterality settles.
+_ANGLES_DEG = {"AP": 0.0, "PA": 180.0, "LL": 90.0, "RL": 90.0, "LAT": 90.0, "LATERAL": 90.0, "ML": 90.0, "LM": 270.0}
+
+
+def enrolment(
+    radiographs: Sequence[Radiograph],
+    embedder: "Embedder",
+    *,
+    subject_id: str,
+    bone: str,
+    laterality: str | None,
+    source: str,
+    source_hash: str,
+) -> Enrolment:
+    """Natural radiographs of one bone as a reference.
+
+    Parameters
+    ----------
+    source : where they lie, or what stands in its place
+    source_hash : of the content of their files; the same radiographs are never two references
+
+    Raises
+    ------
+    ReadError
+        If a pixel spacing is unknown.
+    """
+    canvas = common_canvas(radiographs)
+    reference = Reference(
+        bone_id=hashlib.sha256(f"{source_hash}/{XRAY}".encode()).hexdigest()[:12],
+        subject_id=subject_id,
+        bone=bone.lower(),
+        laterality=laterality,
+        source=source,
+        source_hash=source_hash,
+        part=XRAY,
+        canvas_mm=canvas.height_mm,
+    )
+    angles = [_ANGLES_DEG.get((radiograph.view or "").upper(), np.nan) for radiograph in radiographs]
+    return Enrolment(reference, embedder.embed(radiographs, canvas), np.array(angles, dtype=np.float32))
 
 
 def common_canvas(radiographs: Sequence[Radiograph]) -> Canvas:

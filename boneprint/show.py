@@ -1,6 +1,7 @@
 """How results are shown: one JSON object for programs, small aligned tables for people."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,9 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from boneprint.database import IngestEvent, IngestReport
+    from boneprint.database import IngestEvent, IngestReport, Removal
+    from boneprint.evidence.audit import Entry
+    from boneprint.explanation import Explanation, Pictured
     from boneprint.nouns import SearchResult, Threshold, Verification
 
 _LEAD = "A candidate is a lead for an examiner, not an identification."
@@ -67,12 +70,22 @@ def ingest_json(report: "IngestReport") -> dict[str, Any]:
                 "laterality": reference.laterality,
                 "views": views,
                 "source": reference.source,
+                **_judged_json(report, reference.bone_id),
             }
             for reference, views in report.enrolled
         ],
         "skipped": [{"path": path, "reason": reason} for path, reason in report.skipped],
         "failed": [{"path": path, "error": error} for path, error in report.failed],
+        "failure_to_enrol": {"attempts": len(report.enrolled) + len(report.failed), "failed": len(report.failed)},
         "seconds": round(report.seconds, 3),
+    }
+
+
+def _judged_json(report: "IngestReport", bone_id: str) -> dict[str, Any]:
+    quality, notes = report.judged.get(bone_id, (None, ""))
+    return {
+        "quality": None if quality is None else {"complete": quality.complete, **asdict(quality)},
+        "notes": notes,
     }
 
 
@@ -98,14 +111,16 @@ def search_json(result: "SearchResult") -> dict[str, Any]:
                 "distance": candidate.distance,
                 "within_margin": candidate.within_margin,
                 "log10_lr": candidate.log10_lr,
-                "nearest_view_deg": candidate.angle_deg,
+                "nearest_view_deg": None if math.isnan(candidate.angle_deg) else candidate.angle_deg,
                 "source": candidate.reference.source,
             }
             for candidate in result.candidates
         ],
         "threshold": asdict(result.threshold),
         "certified_exact": result.certified_exact,
+        "certified": result.certified,
         "seconds": round(result.seconds, 4),
+        **({} if result.scores is None else {"scores": dict(result.scores)}),
     }
 
 
@@ -122,15 +137,15 @@ def search_table(result: "SearchResult") -> None:
             printable(reference.subject_id),
             printable(reference.bone),
             reference.laterality or "-",
-            f"{candidate.angle_deg:.0f}",
+            "-" if math.isnan(candidate.angle_deg) else f"{candidate.angle_deg:.0f}",
             f"{candidate.distance:.4f}",
             "within" if candidate.within_margin else "outside",
             "-" if candidate.log10_lr is None else f"{candidate.log10_lr:+.1f}",
         )
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=120)
     console.print(table)
-    exact = "exact" if result.certified_exact else "approximate"
-    searched = f"{result.bones} bones, {result.views} views, {exact} search"
+    proved = "proved to be the nearest" if result.certified_exact else f"the first {result.certified} of these proved"
+    searched = f"{result.bones} bones, {result.views} views; {proved}"
     console.print(f"\n{searched}, answered in {result.seconds * 1000:.0f} ms")
     console.print(_threshold_text(result.threshold))
     if any(candidate.log10_lr is None for candidate in result.candidates):
@@ -166,15 +181,108 @@ def verification_text(verification: "Verification") -> None:
     print(_threshold_text(verification.threshold))
 
 
+def explanation_json(explanation: "Explanation") -> dict[str, Any]:
+    """As the command line's contract has it; ``shares`` are rows of the network's last feature map, top first."""
+
+    def said(pictured: "Pictured") -> dict[str, Any]:
+        return {
+            "picture": pictured.name,
+            "similarity": pictured.maps.similarity,
+            "shares": pictured.maps.shares.tolist(),
+            "remainder": pictured.maps.remainder,
+            "grad_cam_likeness_to_blank_weights": pictured.blank_likeness,
+        }
+
+    candidate = explanation.candidate
+    return {
+        "canvas_mm": explanation.canvas_mm,
+        "probe": said(explanation.probe),
+        "candidate": None
+        if candidate is None
+        else {
+            "bone_id": candidate.reference.bone_id,
+            "distance": candidate.distance,
+            "within_margin": candidate.within_margin,
+            "log10_lr": candidate.log10_lr,
+            "nearest_view_deg": candidate.angle_deg,
+        },
+        "view": None if explanation.view is None else said(explanation.view),
+    }
+
+
+def explanation_text(explanation: "Explanation") -> None:
+    """Where the similarity comes from, in words."""
+    candidate = explanation.candidate
+    if candidate is None:
+        print("what the fingerprint itself rests on; --candidate BONE_ID shows where it agrees with an enrolled bone")
+    else:
+        side = "within" if candidate.within_margin else "outside"
+        print(
+            f"candidate {candidate.reference.bone_id}, view at {candidate.angle_deg:.0f} deg: "
+            f"distance {candidate.distance:.4f}, {side} the margin"
+        )
+    for about, pictured in (("probe", explanation.probe), ("enrolled view", explanation.view)):
+        if pictured is not None:
+            rows = pictured.maps.shares.sum(axis=1)
+            cuts = (len(rows) // 3, 2 * len(rows) // 3)
+            upper, middle, lower = (
+                float(third.sum()) for third in (rows[: cuts[0]], rows[slice(*cuts)], rows[cuts[1] :])
+            )
+            print(
+                f"{about}: similarity {pictured.maps.similarity:.3f}; the upper third of the picture supports it with "
+                f"{upper:+.3f}, the middle with {middle:+.3f}, the lower with {lower:+.3f}\n"
+                f"  rank correlation of its Grad-CAM with that of blank weights: {pictured.blank_likeness:+.2f}"
+            )
+    if candidate is not None and explanation.view is None:
+        print("the enrolled view cannot be shown again: its CT is not in its place, or a label map cut it out")
+    print(f"The maps say what the distance rests on, not whose bone it is. {_LEAD}")
+
+
 def info_text(info: Mapping[str, Any]) -> None:
     """A store in a few lines."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(info["kinds"].items())) or "none"
     print(
         f"{info['path']}: {info['bytes'] / 1e6:.2f} MB, generation {info['generation']}, "
-        f"{info['pending_segments']} pending segments\n"
+        f"{info['pending_segments']} pending segments, {info['precision']} precision\n"
         f"{info['bones']} bones ({kinds}) of {info['subjects']} subjects, {info['views']} views\n"
         f"embedder {info['embedder']}"
     )
+
+
+def removal_json(removal: "Removal") -> dict[str, Any]:
+    """As the command line's contract has it."""
+    return {"removed": list(removal.bone_ids), "erased": removal.erased, "generation": removal.generation}
+
+
+def audit_json(entries: "Sequence[Entry]", findings: "Sequence[str]") -> dict[str, Any]:
+    """As the command line's contract has it."""
+    listed = [{**asdict(entry), "about": list(entry.about)} for entry in entries]
+    return {"whole": not findings, "findings": list(findings), "events": listed}
+
+
+def audit_table(entries: "Sequence[Entry]", findings: "Sequence[str]") -> None:
+    """Events, one a line, and whether the chain holds."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("number", "when (UTC)", "who", "what", "generation", "about"):
+        table.add_column(column, justify="right" if column in ("number", "generation") else "left")
+    for entry in entries:
+        subjects = dict.fromkeys(str(each.get("subject_id", each.get("bone_id"))) for each in entry.about if each)
+        erased = sum(each is None for each in entry.about)
+        about = [
+            *list(subjects)[:3],
+            *(["..."] if len(subjects) > 3 else []),
+            *([f"({erased} erased)"] if erased else []),
+        ]
+        generation = str(entry.facts.get("generation", ""))
+        words = (entry.at.removesuffix("+00:00"), entry.who, entry.what)
+        table.add_row(str(entry.number), *map(printable, words), generation, printable(", ".join(about)))
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=120)
+    console.print(table)
+    for finding in findings:
+        console.print(f"DAMAGED  {finding}")
+    if not findings:
+        last = f"; the last hash is {entries[-1].hash}" if entries else ""
+        console.print(f"\nevery event matches its hash and follows the one before{last}")
 
 
 def _threshold_text(threshold: "Threshold") -> str:

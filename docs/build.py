@@ -112,8 +112,10 @@ def speeds() -> str:
         f"One view of 400 x 800 pixels, {result['threads']} threads of {about['processor']}, seed {result['seed']}, "
         f"commit {about['commit']}; error is relative L2 against Siddon, the worst view. S1's 900 images of W1 take "
         f"{sets['W1']['wall_s']:.2f} s with preparation, of W3 {sets['W3']['wall_s']:.2f} s; as 1,800 separate images "
-        f"plastimatch would take {slow['set_s']:.0f} s (extrapolated from {slow['images']}): "
-        f"{slow['set_s'] / sets['W1']['wall_s']:.0f} times as long. GPU: "
+        f"plastimatch would render for {slow['set_s']:.0f} s and, as a command for each, take "
+        f"{slow['set_as_commands_s']:.0f} s (extrapolated from {slow['images']}): "
+        f"{slow['set_s'] / sets['W1']['wall_s']:.0f} and {slow['set_as_commands_s'] / sets['W1']['wall_s']:.0f} times "
+        "as long. GPU: "
         f"{result['gpu'].get('reason') or result['gpu']}."
     )
     rows = ["| workload | engine | wall s | CPU s | error |", "|---|---|---|---|---|"]

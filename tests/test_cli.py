@@ -18,7 +18,7 @@ from PIL import Image
 import boneprint
 from boneprint.cli import main
 from boneprint.nouns import Radiograph
-from boneprint.read import write_png
+from boneprint.read import read_radiograph, write_png
 
 TRUTH = "SIM-4711-0002"
 
@@ -110,7 +110,17 @@ def test_ingest_reports_a_bad_series_enrols_the_rest_and_exits_1(cohort_dir, tmp
     assert [bone["subject_id"] for bone in report["enrolled"]] == ["SIM-4711-0000"]
     assert any("notes.txt" in skipped["path"] for skipped in report["skipped"])
     assert any(victim.name in failed["error"] for failed in report["failed"])
-    assert set(report["enrolled"][0]) == {"bone_id", "subject_id", "bone", "laterality", "views", "source"}
+    assert set(report["enrolled"][0]) == {
+        "bone_id",
+        "subject_id",
+        "bone",
+        "laterality",
+        "views",
+        "source",
+        "quality",
+        "notes",
+    }
+    assert report["failure_to_enrol"] == {"attempts": 2, "failed": 1}
 
 
 def test_damaged_dicom_alone_is_unusable_input(cohort_dir, tmp_path):
@@ -178,6 +188,41 @@ def test_a_malformed_condition_is_refused(bones_h5, probe_pngs):
     assert refused(run(*words, "side=L", "--where", "side=R"), "given before")
 
 
+def test_conditions_may_follow_each_other(bones_h5, probe_pngs):
+    words = ("search", probe_pngs["ap"], "--db", bones_h5, "--json", "--where", "bone=femur", f"subject!={TRUTH}")
+    found = json.loads(run(*words).stdout)
+    assert found["gallery"]["bones"] == 3
+    assert TRUTH not in {candidate["subject_id"] for candidate in found["candidates"]}
+    assert json.loads(run(*words, "side=L", "side=R").stdout or "{}") == {}
+    scores = json.loads(run(*words[:5], "--exact", "--all-scores", "-k", 1).stdout)["scores"]
+    assert len(scores) == 4
+
+
+def test_remove_erase_and_audit(cohort_dir, tmp_path):
+    db = tmp_path / "b.h5"
+    run("ingest", cohort_dir / "SIM-4711-0000", cohort_dir / "SIM-4711-0001", "--db", db, "--operator", "examiner 7")
+    removed = run("remove", "--subject", "SIM-4711-0000", "--db", db, "--json")
+    assert removed.exit_code == 0, removed.stderr
+    assert set(json.loads(removed.stdout)) == {"removed", "erased", "generation"}
+    assert json.loads(run("info", "--db", db, "--json").stdout)["bones"] == 1
+    assert refused(run("remove", "--subject", "SIM-4711-0000", "--db", db), "SIM-4711-0000")
+    assert run("remove", "--subject", "SIM-4711-0000", "--erase", "--db", db).exit_code == 0
+    assert refused(run("remove", "--db", db), "subject")
+    listed = run("audit", "--db", db)
+    assert listed.exit_code == 0, listed.stderr
+    assert "examiner 7" in listed.stdout
+    assert "SIM-4711-0000" not in listed.stdout
+    trail = tmp_path / "b.h5-audit"
+    trail.write_bytes(trail.read_bytes().replace(b"examiner 7", b"examiner 8", 1))
+    told = run("audit", "--db", db, "--last", 1, "--json")
+    assert told.exit_code == 1
+    assert [event["what"] for event in json.loads(told.stdout)["events"]] == ["erase"]
+    assert "line 1" in json.loads(told.stdout)["findings"][0]
+    assert run("check", "--db", db).exit_code == 1
+    for command in ("audit", "remove"):
+        assert refused(run(command, "--db", tmp_path / "missing.h5"), "missing.h5")
+
+
 def test_a_subject_that_looks_like_markup_is_shown_as_it_is(cohort_dir, probe_pngs, tmp_path):
     name = "[anon]-1 [/b]"
     run("ingest", cohort_dir / "SIM-4711-0000", "--db", tmp_path / "b.h5", "--subject", name)
@@ -220,6 +265,19 @@ def test_drr_writes_views_with_their_spacing(cohort_dir, tmp_path):
     picture = Image.open(written[0])
     # pHYs holds pixels per metre; the femur fills the picture but for a small margin.
     assert 370 < picture.height * 25.4 / picture.info["dpi"][1] < 540
+
+
+def test_drr_takes_a_natural_radiograph_with_tube_and_room(cohort_dir, tmp_path):
+    ct, out = cohort_dir / "SIM-4711-0000", tmp_path / "views"
+    natural = ("drr", ct, "-o", out, "--protocol", "natural", "--json")
+    parallel = read_radiograph(json.loads(run(*natural).stdout)["images"][0])
+    room = ("--kvp", 70, "--source-detector", 1300, "--source-bone", 1000)
+    cone = read_radiograph(json.loads(run(*natural, *room).stdout)["images"][0])
+    # The spacing is that at the bone: it does not change with the room.
+    assert cone.spacing_mm == pytest.approx(parallel.spacing_mm, rel=1e-3)
+    assert cone.pixels.shape[0] > parallel.pixels.shape[0], "what is nearer to the source is shown larger"
+    assert refused(run(*natural, "--kvp", 500), "expected 40 to 150 kVp")
+    assert refused(run(*natural, "--source-detector", 1300), "source_isocentre_mm, or neither")
 
 
 def test_drr_of_a_folder_with_several_cts_asks_which(cohort_dir, tmp_path):

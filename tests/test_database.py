@@ -60,6 +60,17 @@ def test_where_leaves_only_what_was_asked_for(database, probe_pngs):
         database.search(probe_pngs["ap"], where={"bone": "skull"})
     with pytest.raises(BoneprintError, match="unknown key"):
         database.search(probe_pngs["ap"], where={"colour": "white"})
+    others = database.search(probe_pngs["ap"], where=["bone=FEMUR", f"subject!={TRUTH}", "subject!=SIM-4711-0003"])
+    assert sorted(c.reference.subject_id for c in others.candidates) == ["SIM-4711-0000", "SIM-4711-0001"]
+    assert database.search(probe_pngs["ap"], where={"species": ""}).bones == 4
+
+
+def test_all_scores_are_the_distances_of_every_bone(database, probe_pngs):
+    result = database.search(probe_pngs["ap"], k=1, all_scores=True)
+    everything = database.search(probe_pngs["ap"], k=4)
+    assert len(result.candidates) == 1
+    assert result.scores == {c.reference.bone_id: c.distance for c in everything.candidates}
+    assert everything.scores is None
 
 
 def test_the_mirrored_search_is_the_search_with_the_mirrored_picture(database, probe_pngs):
@@ -166,3 +177,83 @@ def test_a_search_with_a_stored_fingerprint_needs_no_torch(bones_h5, probe_pngs,
     words = [sys.executable, "-c", program, str(bones_h5), str(tmp_path / "t.npz")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == TRUTH, done.stderr
+
+
+@pytest.fixture
+def own(cohort_dir, tmp_path):
+    """A database of two people that a test may change."""
+    path = tmp_path / "bones.h5"
+    with boneprint.open(path, writable=True, operator="examiner 7") as database:
+        database.ingest([cohort_dir / "SIM-4711-0000", cohort_dir / "SIM-4711-0002"], species="Human")
+    return path
+
+
+def test_the_audit_trail_tells_who_ingested_searched_and_removed(own, probe_pngs):
+    with boneprint.open(own, writable=True) as database:
+        result = database.search(probe_pngs["ap"], k=2, where={"subject!": "SIM-4711-0009"})
+        removal = database.remove(subject_id="SIM-4711-0000")
+        entries, findings = database.audit()
+    assert findings == []
+    assert [entry.what for entry in entries] == ["ingest", "ingest", "search", "remove"]
+    assert [entry.who for entry in entries[:2]] == ["examiner 7"] * 2
+    assert entries[0].facts["generation"] == 1
+    assert entries[0].about[0]["subject_id"] in {"SIM-4711-0000", TRUTH}
+    condition, first, second = entries[2].about
+    assert (condition["subject_id"], condition["asked"]) == ("SIM-4711-0009", "!=")
+    assert [first["bone_id"], second["bone_id"]] == [c.reference.bone_id for c in result.candidates]
+    assert (entries[3].about[0]["bone_id"], entries[3].facts["generation"]) == (removal.bone_ids[0], removal.generation)
+
+
+def test_a_removed_person_is_found_no_longer_and_an_erased_one_leaves_no_byte(own, probe_pngs):
+    with boneprint.open(own, writable=True) as database:
+        template = database.fingerprint(probe_pngs["ap"])
+        gallery = database.store.gallery()
+        at = next(n for n, reference in enumerate(gallery.references) if reference.subject_id == TRUTH)
+        reference = gallery.references[at]
+        traces = [row.tobytes() for row in gallery.rows.of(at)]
+        traces += [text.encode() for text in (TRUTH, reference.bone_id, reference.source, reference.source_hash)]
+        assert database.search(template, k=1).candidates[0].reference.subject_id == TRUTH
+        del gallery
+        database.remove(subject_id=TRUTH)
+        assert database.search(template).bones == 1
+        raw = b"".join(path.read_bytes() for path in own.parent.rglob("*") if path.is_file())
+        assert all(trace in raw for trace in traces), "removed only: everything is still there"
+        assert database.remove(subject_id=TRUTH, erase=True).erased
+        entries, findings = database.audit()
+    raw = b"".join(path.read_bytes() for path in own.parent.rglob("*") if path.is_file())
+    assert [trace for trace in traces if trace in raw] == []
+    assert findings == []
+    assert [entry.what for entry in entries].count("erase") == 1
+    assert sum(each is None for entry in entries for each in entry.about) >= 3
+    with boneprint.open(own) as database:
+        assert [r.species for r in database.store.gallery().references] == ["human"]
+    assert all(finding.ok for finding in boneprint.check(own))
+
+
+def test_who_is_not_enrolled_cannot_be_removed(own):
+    with boneprint.open(own, writable=True) as database:
+        for erase in (False, True):
+            with pytest.raises(BoneprintError, match="no bone of subject 'nobody'"):
+                database.remove(subject_id="nobody", erase=erase)
+        with pytest.raises(BoneprintError, match="not both"):
+            database.remove()
+        assert [entry.what for entry in database.audit()[0]] == ["ingest", "ingest"]
+
+
+def test_a_search_that_cannot_be_recorded_is_answered_with_a_warning(own, probe_pngs):
+    trail = own.with_name("bones.h5-audit")
+    trail.unlink()
+    trail.mkdir()
+    with boneprint.open(own) as database, pytest.warns(UserWarning, match="not recorded"):
+        assert database.search(probe_pngs["ap"]).candidates[0].reference.subject_id == TRUTH
+
+
+def test_half_precision_finds_the_same_bones_at_almost_the_same_distance(own, cohort_dir, probe_pngs, tmp_path):
+    with boneprint.open(tmp_path / "half.h5", writable=True, half=True) as half, boneprint.open(own) as single:
+        half.ingest([cohort_dir / "SIM-4711-0000", cohort_dir / "SIM-4711-0002"])
+        assert half.info()["precision"] == "half"
+        assert half.store.gallery().rows.of(0).dtype == np.float16
+        found = [database.search(probe_pngs["ap"]).candidates for database in (half, single)]
+    assert [c.reference.bone_id for c in found[0]] == [c.reference.bone_id for c in found[1]]
+    # Rounding to float16 moves a unit vector by at most 2**-11.
+    assert [c.distance for c in found[0]] == pytest.approx([c.distance for c in found[1]], abs=2**-11)

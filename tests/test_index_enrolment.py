@@ -38,8 +38,8 @@ def make_bone(number, views=3, dim=DIM, spread=0.3, **reference):
 def contents(gallery):
     """Everything about each bone, by its id, in comparable form."""
     return {
-        reference.bone_id: (reference, gallery.vectors[a:b].tobytes(), gallery.angles_deg[a:b].tobytes())
-        for reference, a, b in zip(gallery.references, gallery.offsets[:-1], gallery.offsets[1:])
+        reference.bone_id: (reference, gallery.rows.of(bone).tobytes(), gallery.angles_deg[a:b].tobytes())
+        for bone, (reference, a, b) in enumerate(zip(gallery.references, gallery.rows.begins, gallery.rows.ends))
     }
 
 

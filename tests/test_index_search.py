@@ -8,13 +8,16 @@ from test_index_enrolment import make_bone, unit
 
 from boneprint.errors import BoneprintError
 from boneprint.index import Gallery, search
+from boneprint.index.graph import PrototypeGraph
+from boneprint.index.rows import Rows
 
 
 def gallery_of(bones, **fields):
     vectors = np.concatenate([bone.vectors for bone in bones])
     offsets = np.cumsum([0, *(len(bone.vectors) for bone in bones)], dtype=np.int64)
     angles_deg = np.concatenate([bone.angles_deg for bone in bones])
-    return Gallery(tuple(bone.reference for bone in bones), vectors, offsets, angles_deg, 1, "fake:1", **fields)
+    references = tuple(bone.reference for bone in bones)
+    return Gallery(references, Rows.whole(vectors, offsets), angles_deg, 1, "fake:1", **fields)
 
 
 def brute_force(gallery, probes, k, subset=None):
@@ -22,7 +25,7 @@ def brute_force(gallery, probes, k, subset=None):
     ranking = []
     for bone in range(gallery.bones):
         if subset is None or subset[bone]:
-            views = gallery.vectors[gallery.offsets[bone] : gallery.offsets[bone + 1]].astype(np.float64)
+            views = gallery.rows.of(bone).astype(np.float64)
             nearest = [min(np.linalg.norm(view - probe) for view in views) for probe in probes.astype(np.float64)]
             ranking.append((np.sqrt(np.mean(np.square(nearest))), bone))
     return sorted(ranking)[:k]
@@ -35,7 +38,7 @@ def gallery():
 
 
 def probe_of(gallery, bone, count=1, noise=0.3, seed=0):
-    views = gallery.vectors[gallery.offsets[bone] : gallery.offsets[bone + 1]]
+    views = gallery.rows.of(bone)
     rng = np.random.default_rng(seed)
     chosen = views[rng.integers(len(views), size=count)]
     return unit(chosen + noise * rng.normal(size=chosen.shape) / np.sqrt(gallery.dim))
@@ -83,27 +86,33 @@ def test_only_the_subset_is_searched(gallery, share, exact):
 
 def test_bones_that_the_graph_does_not_cover_are_found_too(gallery):
     bones = [make_bone(n, views=4, dim=24) for n in range(300)]
-    young = gallery_of(bones, graph_bones=250)
+    young = gallery_of(bones, indexed=np.arange(250))
     for bone in (3, 249, 250, 299):
         probes = probe_of(young, bone, noise=0.1)
         assert_same(search(young, probes, 4, exact=False), brute_force(young, probes, 4))
-    assert young.graph.bones == 250
+    assert young.graph[0].bones == 250
 
 
 @pytest.mark.parametrize("others", [300, 0])
 def test_a_stored_graph_of_other_bones_is_not_believed(others):
     bones = [make_bone(n, views=4, dim=24) for n in range(400)]
-    stale = gallery_of(bones[:others]).graph.stored() if others else None
-    gallery = gallery_of(bones, stored_graph=lambda: stale)
+
+    def stored_graph():
+        if not others:
+            return None
+        stale = gallery_of(bones[:others]).graph[0].stored()
+        return PrototypeGraph.restored(*stale, bones=len(bones), dim=24)
+
+    gallery = gallery_of(bones, indexed=np.arange(400), stored_graph=stored_graph)
     probes = probe_of(gallery, 399, noise=0.1)
     with pytest.warns(UserWarning, match="rebuilding"):
         assert_same(search(gallery, probes, 1, exact=False), brute_force(gallery, probes, 1))
 
 
 def test_nearest_views_are_those_of_each_probe(gallery):
-    first, last = gallery.offsets[8], gallery.offsets[9] - 1
+    first, last = gallery.rows.begins[8], gallery.rows.ends[8] - 1
     for exact in (True, False):
-        hits = search(gallery, gallery.vectors[[last, first]], 2, exact=exact)
+        hits = search(gallery, gallery.rows.of(8)[[-1, 0]], 2, exact=exact)
         assert hits.nearest_views[0].tolist() == [last, first]
         assert (hits.bones[0], hits.distances[0]) == (8, 0.0)
         assert hits.nearest_views.shape == (2, 2)
@@ -111,7 +120,7 @@ def test_nearest_views_are_those_of_each_probe(gallery):
 
 def test_several_probes_are_fused_as_root_mean_square():
     gallery = gallery_of([make_bone(0, views=1)])
-    probes = np.concatenate([gallery.vectors, -gallery.vectors])
+    probes = np.concatenate([gallery.rows.of(0), -gallery.rows.of(0)])
     assert search(gallery, probes, 1).distances[0] == pytest.approx(np.sqrt((0 + 2**2) / 2))
 
 
@@ -159,11 +168,11 @@ def test_a_question_that_cannot_be_answered_is_refused_in_one_line(gallery, prob
 
 def test_an_empty_gallery_says_to_ingest_first():
     empty = np.zeros((0, 24), np.float32)
-    gallery = Gallery((), empty, np.zeros(1, np.int64), np.zeros(0, np.float32), 0, "fake:1")
+    gallery = Gallery((), Rows.whole(empty, np.zeros(1, np.int64)), np.zeros(0, np.float32), 0, "fake:1")
     with pytest.raises(BoneprintError, match="`boneprint ingest` first"):
         search(gallery, GOOD, 1)
 
 
 def test_a_gallery_whose_shapes_disagree_is_refused(gallery):
     with pytest.raises(BoneprintError, match="expected N references"):
-        Gallery(gallery.references[1:], gallery.vectors, gallery.offsets, gallery.angles_deg, 1, "fake:1")
+        Gallery(gallery.references[1:], gallery.rows, gallery.angles_deg, 1, "fake:1")

@@ -79,6 +79,12 @@ def test_what_cannot_be_a_ct_is_refused(tmp_path, values):
     refusal(path)
 
 
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_file_is_known_by_its_content_and_not_by_its_name(tmp_path, values, name):
+    save(tmp_path / name, values, np.eye(4)).rename(tmp_path / "IM000001")
+    assert np.array_equal(load(tmp_path / "IM000001").volume.hu, np.maximum(values, -1000).T)
+
+
 def test_labels_have_their_names(tmp_path):
     labels = np.zeros((6, 7, 8), np.uint8)
     labels[2:4, 2:4, 2:4] = 7

@@ -93,6 +93,17 @@ def test_a_modality_table_is_applied(radiograph):
             0.2,
         ),
         ({"NominalScannedPixelSpacing": [0.15, 0.15]}, 0.15),
+        ({"ImagerPixelSpacing": [0.3, 0.3], "DistanceSourceToDetector": 1500, "DistanceSourceToPatient": 1000}, 0.2),
+        ({"ImagerPixelSpacing": [0.3, 0.3], "DistanceSourceToDetector": 1000, "DistanceSourceToPatient": 1500}, 0.3),
+        (
+            {
+                "PixelSpacing": [0.3, 0.3],
+                "ImagerPixelSpacing": [0.3, 0.3],
+                "PixelSpacingCalibrationType": "FIDUCIAL",
+                "EstimatedRadiographicMagnificationFactor": 1.5,
+            },
+            0.3,
+        ),
         ({"PixelSpacing": [0, 0]}, None),
         ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.3, 0.3]}, 0.3),
         ({"PixelSpacing": [200, 200]}, None),
@@ -103,6 +114,73 @@ def test_a_modality_table_is_applied(radiograph):
 )
 def test_spacing_is_that_of_the_bone_or_unknown(radiograph, tags, spacing_mm):
     assert read_radiograph(radiograph(**tags)).spacing_mm == pytest.approx(spacing_mm)
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"PixelSpacing": [0, 0]}, "PixelSpacing 0 x 0 mm of the file is taken as unknown"),
+        ({"PixelSpacing": [200, 200]}, "200 x 200 mm"),
+        ({"ImagerPixelSpacing": [0.3, 0.3]}, "magnification unknown"),
+        ({"ImagerPixelSpacing": [0.3, 0.3], "EstimatedRadiographicMagnificationFactor": 1.2}, "magnification of 1.200"),
+        ({"PixelSpacing": [0.3, 0.3]}, "not known"),
+    ],
+)
+def test_what_is_not_known_of_a_spacing_is_said(radiograph, tags, said):
+    assert any(said in note for note in read_radiograph(radiograph(**tags)).notes)
+    assert read_radiograph(radiograph(**tags), pixel_spacing_mm=0.2).notes == ()
+
+
+def test_a_calibrated_spacing_needs_no_words(radiograph):
+    tags = {"PixelSpacing": [0.25, 0.25], "PixelSpacingCalibrationType": "GEOMETRY"}
+    assert read_radiograph(radiograph(**tags)).notes == ()
+
+
+def test_the_makers_tone_curve_is_applied(radiograph):
+    table = Dataset()
+    table.LUTDescriptor = [801, 0, 16]
+    table.LUTData = (np.arange(801) ** 2 // 64).astype(np.uint16).tobytes()
+    table["LUTData"].VR = "OW"
+    assert read_radiograph(radiograph(VOILUTSequence=[table])).pixels.max() == RAMP.max().astype(int) ** 2 // 64
+    sigmoid = {"VOILUTFunction": "SIGMOID", "WindowCenter": "400", "WindowWidth": "200"}
+    pixels = read_radiograph(radiograph(**sigmoid)).pixels
+    share = (pixels - pixels.min()) / np.ptp(pixels)
+    true = 1 / (1 + np.exp(-4 * (RAMP.astype(float) - 400) / 200))  # PS3.3 C.11.2.1.3.1
+    assert share == pytest.approx((true - true.min()) / np.ptp(true), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("letters", "upright"),
+    [
+        (["L", "F"], RAMP),
+        (["R", "F"], RAMP[:, ::-1]),
+        (["L", "H"], RAMP[::-1]),
+        (["R", "H"], RAMP[::-1, ::-1]),
+        (["F", "L"], RAMP.T),
+        (["H", "L"], RAMP.T[::-1]),
+        (["F", "R"], RAMP.T[:, ::-1]),
+        (["A", "F"], RAMP),
+        (["P", "F"], RAMP),
+        (["L", "P"], RAMP),
+        (["", ""], RAMP),
+    ],
+)
+def test_a_picture_is_turned_upright_by_its_patient_orientation(radiograph, letters, upright):
+    assert np.array_equal(read_radiograph(radiograph(PatientOrientation=letters)).pixels, upright)
+
+
+def test_one_frame_of_several_is_read_when_it_is_named(radiograph):
+    second = RAMP[::-1]
+    path = radiograph(np.concatenate([RAMP, second]), NumberOfFrames=2, Rows=20)
+    assert "--frame" in refusal(path)
+    assert np.array_equal(read_radiograph(path, frame=2).pixels, second)
+    assert "frame 3" in refusal(path, frame=3)
+    path = radiograph(np.concatenate([RAMP, second]), NumberOfFrames=2, Rows=20, RepresentativeFrameNumber=2)
+    assert np.array_equal(read_radiograph(path).pixels, second)
+
+
+def test_a_picture_is_inverted_when_asked(radiograph):
+    assert np.array_equal(read_radiograph(radiograph(), invert=True).pixels, RAMP.max() - RAMP)
 
 
 def test_what_the_user_says_overrules_the_file(radiograph):

@@ -2,5 +2,20 @@
 
 from boneprint.bone.isolate import Part, by_labels, isolate, split
 from boneprint.bone.pose import Pose, extremes_mm, find_pose, stand_up, upright
+from boneprint.bone.quality import Quality, quality_of
+from boneprint.bone.side import seen_side
 
-__all__ = ["Part", "Pose", "by_labels", "extremes_mm", "find_pose", "isolate", "split", "stand_up", "upright"]
+__all__ = [
+    "Part",
+    "Pose",
+    "Quality",
+    "by_labels",
+    "extremes_mm",
+    "find_pose",
+    "isolate",
+    "quality_of",
+    "seen_side",
+    "split",
+    "stand_up",
+    "upright",
+]

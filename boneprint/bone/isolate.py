@@ -160,7 +160,7 @@ def by_labels(
     room = _room(volume, margin_mm)
     parts: list[Part] = []
     taken: set[str] = set()
-    for label, box in enumerate(ndimage.find_objects(labels.astype(np.int32, copy=False)), start=1):
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
         name = names.get(label)
         if box is None or (names and (name is None or not is_bone(name))):
             continue

@@ -28,6 +28,11 @@ def is_bone(name: str) -> bool:
     return any(map(_BONE.fullmatch, words)) and not any(map(_NO_BONE.fullmatch, words))
 
 
+def is_dental(name: str) -> bool:
+    """Whether what bears this name may hold teeth: their enamel is denser than any bone."""
+    return not {"teeth", "tooth", "mandible", "maxilla", "skull", "head"}.isdisjoint(_words(name))
+
+
 def bone_and_side(name: str) -> tuple[str, str | None]:
     """Bone kind and laterality of a label's name: "rib_left_4" gives ("rib_4", "L"), "Left femur" ("femur", "L")."""
     words = _words(name)

@@ -5,5 +5,6 @@ from boneprint.index.gallery import Gallery
 from boneprint.index.hits import Hits
 from boneprint.index.search import search
 from boneprint.index.store import Store
+from boneprint.index.where import Condition, chosen, conditions
 
-__all__ = ["Finding", "Gallery", "Hits", "Store", "check", "search"]
+__all__ = ["Condition", "Finding", "Gallery", "Hits", "Store", "check", "chosen", "conditions", "search"]

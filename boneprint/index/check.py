@@ -6,13 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from boneprint.errors import StoreError
-from boneprint.index.exact import UNIT_TOLERANCE
 from boneprint.index.publish import TEMPORARY
+from boneprint.index.rows import Rows
 from boneprint.index.seal import Seal, damaged
-from boneprint.index.segment import FloatArray, Segment, open_raw, read_segment
+from boneprint.index.segment import Segment, open_raw, read_segment
 from boneprint.index.snapshot import base_missing, segment_generations, segment_path, take_snapshot, wal_folder
-
-_BLOCK_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def check(store: str | Path) -> list[Finding]:
     """
     store = Path(store)
     try:
-        findings, base = _check_file(store, mapped=True)
+        findings, base = _check_file(store)
     except FileNotFoundError:
         return [Finding(store, False, base_missing(store))]
     bone_ids = {reference.bone_id for reference in base.references} if base else set()
@@ -52,10 +50,11 @@ def check(store: str | Path) -> list[Finding]:
             findings.append(Finding(path, True, "left over: the base covers it; the next writer removes it"))
             continue
         try:
-            found, segment = _check_file(path, mapped=False)
+            found, segment = _check_file(path)
         except FileNotFoundError:
             continue
         findings += found
+        bone_ids -= segment.removed if segment else set()
         for reference in segment.references if segment else ():
             if reference.bone_id in bone_ids:
                 findings.append(Finding(path, False, f"{path}: bone {reference.bone_id!r} is enrolled twice"))
@@ -74,10 +73,10 @@ def check(store: str | Path) -> list[Finding]:
     return findings
 
 
-def _check_file(path: Path, *, mapped: bool) -> tuple[list[Finding], Segment | None]:
+def _check_file(path: Path) -> tuple[list[Finding], Segment | None]:
     """Findings of one file, and its content where that can be read."""
     try:
-        file, raw = open_raw(path, mapped=mapped)
+        file, raw = open_raw(path)
     except StoreError as error:
         return [Finding(path, False, str(error))], None
     with file:
@@ -89,17 +88,18 @@ def _check_file(path: Path, *, mapped: bool) -> tuple[list[Finding], Segment | N
         if not seal.rest_intact(raw):
             findings.append(Finding(path, False, str(damaged(path, "the structure of the file"))))
     try:
-        segment = read_segment(path, mapped=mapped)
+        segment = read_segment(path)
     except StoreError as error:
         return findings or [Finding(path, False, str(error))], None
-    astray = _not_unit(segment.vectors)
+    astray = _not_unit(segment)
     if astray and not findings:
         findings.append(Finding(path, False, str(damaged(path, f"{astray} vectors are not of unit length"))))
     if len({reference.bone_id for reference in segment.references}) < len(segment.references):
         findings.append(Finding(path, False, str(damaged(path, "a bone is enrolled twice"))))
     if not findings:
         message = (
-            f"generation {segment.generation}: {len(segment.references):,} bones, {segment.views:,} views; "
+            f"generation {segment.generation}: {len(segment.references):,} bones, {segment.views:,} views"
+            f"{f', {len(segment.removed):,} bones removed' if segment.removed else ''}; "
             f"all {len(seal.parts)} datasets and the structure match their checksums"
         )
         findings.append(Finding(path, True, message))
@@ -115,10 +115,11 @@ def _damage(path: Path, name: str) -> str:
     return str(damaged(path, f"{name} does not match its checksum"))
 
 
-def _not_unit(vectors: FloatArray) -> int:
+def _not_unit(segment: Segment) -> int:
     """How many rows are not of unit length, as all were when they were enrolled."""
+    rows = Rows.whole(segment.block.rows, segment.offsets)
     astray = 0
-    for first in range(0, len(vectors), _BLOCK_ROWS):
-        lengths = np.linalg.norm(vectors[first : first + _BLOCK_ROWS].astype(np.float64), axis=1)
-        astray += int((~(np.abs(lengths - 1) <= UNIT_TOLERANCE)).sum())
+    for run in rows.runs(np.arange(len(segment.references))):
+        lengths = np.linalg.norm(run.astype(np.float64), axis=1)
+        astray += int((~(np.abs(lengths - 1) <= rows.tolerance)).sum())
     return astray

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from boneprint.errors import StoreError
-from boneprint.index.exact import UNIT_TOLERANCE
-from boneprint.index.segment import TEXT_COLUMNS, encoded
+from boneprint.index.rows import UNIT_TOLERANCE
+from boneprint.index.segment import NONE_IF_EMPTY, TEXT_COLUMNS, encoded
 from boneprint.nouns import Enrolment, Reference
 
 
@@ -40,12 +40,17 @@ def check_enrolments(store: Path, enrolments: Sequence[Enrolment], enrolled: Set
 
 
 def _check_reference(store: Path, reference: Reference) -> None:
-    if not reference.bone_id or reference.laterality == "":
-        field = "laterality" if reference.bone_id else "bone_id"
+    if not reference.bone_id:
         raise StoreError(
-            f"{store}: bone {reference.bone_id!r} (from {reference.source}) has an empty {field}, expected "
-            f"{'None where the side is unknown' if reference.bone_id else 'a name that no other bone has'}. Fill it in."
+            f"{store}: a bone from {reference.source} has an empty bone_id, expected a name that no other bone has. "
+            "Fill it in."
         )
+    for field in NONE_IF_EMPTY:
+        if getattr(reference, field) == "":
+            raise StoreError(
+                f"{store}: bone {reference.bone_id!r} (from {reference.source}) has an empty {field}, expected None "
+                "where it is unknown. Fill it in."
+            )
     for field in TEXT_COLUMNS:
         text = getattr(reference, field) or ""
         try:
@@ -76,6 +81,11 @@ def _check_vectors(store: Path, enrolment: Enrolment, dim: int) -> None:
         raise StoreError(
             f"{who}: angles of shape {angles_deg.shape} for {len(vectors)} views, expected one for each. "
             "Use NaN where the angle is unknown."
+        )
+    if len(enrolment.pictures) not in (0, len(vectors)):
+        raise StoreError(
+            f"{who}: {len(enrolment.pictures)} pictures for {len(vectors)} views, expected one for each, or none. "
+            "Render its views again."
         )
     if not np.isfinite(vectors).all():
         raise StoreError(f"{who}: NaN or infinity in its vectors, expected unit rows. Embed its views again.")

@@ -1,29 +1,21 @@
 """Exact search over all views, in numpy: what small galleries use, and the oracle that the graph is held to."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from boneprint.index.hits import Hits
+from boneprint.index.rows import UNIT_TOLERANCE, Rows
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
-# How far from 1 the length of a stored or searched row may be. Normalising in float32 leaves about 1e-7, in float16
-# 1e-3 (its eps): such rows, and those that were not normalised at all, are refused.
-UNIT_TOLERANCE = 1e-4
-# Rows per matrix product: 65,536 x 128 float32 are 32 MiB of vectors and a quarter MiB of products per probe.
-_BLOCK_ROWS = 65_536
 
-
-def exact_search(vectors: FloatArray, offsets: IntArray, probes: FloatArray, k: int, bones: IntArray) -> Hits:
+def exact_search(rows: Rows, probes: FloatArray, k: int, bones: IntArray) -> Hits:
     """The k nearest of ``bones``, by looking at every view of each.
 
     Parameters
     ----------
-    vectors : (M, D) float32, unit rows, ordered by bone
-    offsets : (N + 1,) int64
+    rows : the views of all bones
     probes : (P, D) float32, unit rows, views of one bone
     k : at most this many are returned
     bones : (B,) int64, rising; which bones to look at
@@ -33,44 +25,46 @@ def exact_search(vectors: FloatArray, offsets: IntArray, probes: FloatArray, k: 
     Hits
         min(k, B) bones.
     """
-    near = shortlist(vectors, offsets, probes, k, bones)
-    squared, nearest = measure(vectors, offsets, probes, near)
+    if len(bones) > k:
+        bones = shortlist(rows, sweep(rows, probes, bones), bones, k)
+    squared, nearest = measure(rows, probes, bones)
     fused = squared.mean(axis=1)
-    best = np.lexsort((near, fused))[:k]
-    return Hits(near[best], np.sqrt(fused[best]).astype(np.float32), nearest[best], certified_exact=True)
+    best = np.lexsort((bones, fused))[:k]
+    return Hits(bones[best], np.sqrt(fused[best]).astype(np.float32), nearest[best], proved_to=np.inf)
 
 
-def shortlist(vectors: FloatArray, offsets: IntArray, probes: FloatArray, k: int, bones: IntArray) -> IntArray:
-    """Those of ``bones`` that can be among the k nearest, by one matrix product and its error bound; rising."""
-    if len(bones) <= k:
-        return bones
-    fused = sweep(vectors, offsets, probes, bones).mean(axis=1)
-    kth = np.partition(fused, k - 1)[k - 1]
-    return np.asarray(bones[fused <= kth + 2 * squared_error(vectors.shape[1])])
+def shortlist(rows: Rows, swept: NDArray[np.float64], bones: IntArray, k: int) -> IntArray:
+    """Those of more than k ``bones``, swept by one matrix product, that can be among the k nearest; rising."""
+    kth = np.partition(swept, k - 1)[k - 1]
+    return np.sort(bones[swept <= kth + 2 * squared_error(rows)])
 
 
-def squared_error(dim: int) -> float:
-    """Most by which 2 - 2 v.q in float32 can miss |v - q|^2, for rows of unit length within UNIT_TOLERANCE.
+def squared_error(rows: Rows) -> float:
+    """Most by which 2 - 2 v.q in float32 can miss |v - q|^2, for rows and probes of about unit length.
 
-    Each squared length is off by at most 2 UNIT_TOLERANCE (and its square), and a float32 dot product of D terms by
+    A squared length is off by at most twice the tolerance and its square, and a float32 dot product of D terms by
     D eps |v||q| (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
     """
-    return 4 * UNIT_TOLERANCE + 2 * UNIT_TOLERANCE**2 + 4 * dim * float(np.finfo(np.float32).eps)
+    off = rows.tolerance, UNIT_TOLERANCE
+    return sum(2 * each + each**2 for each in off) + 4 * rows.dim * float(np.finfo(np.float32).eps)
 
 
-def sweep(vectors: FloatArray, offsets: IntArray, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
-    """(B, P) squared distance of each bone's nearest view to each probe, within `squared_error`."""
-    largest = np.empty((len(probes), len(bones)), dtype=np.float32)
-    begins, ends = offsets[bones], offsets[bones + 1]
-    for first, last in _runs(begins, ends):
-        products = probes @ vectors[begins[first] : ends[last - 1]].T
-        largest[:, first:last] = np.maximum.reduceat(products, begins[first:last] - begins[first], axis=1)
-    return 2.0 - 2.0 * largest.T.astype(np.float64)
+def sweep(rows: Rows, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
+    """(B,) squared distance of each bone's nearest view, mean over the probes, within `squared_error`."""
+    counts = rows.counts()[bones]
+    stops = np.cumsum(counts)
+    products = np.empty((len(probes), int(stops[-1])), dtype=np.float32)
+    row = 0
+    for run in rows.runs(bones):
+        for column, probe in enumerate(probes):
+            np.dot(run, probe, out=products[column, row : row + len(run)])
+        row += len(run)
+    largest = np.maximum.reduceat(products, stops - counts, axis=1)
+    swept: NDArray[np.float64] = 2.0 - 2.0 * largest.mean(axis=0, dtype=np.float64)
+    return swept
 
 
-def measure(
-    vectors: FloatArray, offsets: IntArray, probes: FloatArray, bones: IntArray
-) -> tuple[NDArray[np.float64], IntArray]:
+def measure(rows: Rows, probes: FloatArray, bones: IntArray) -> tuple[NDArray[np.float64], IntArray]:
     """Squared distance to, and row of, each bone's nearest view to each probe: (B, P) float64 and (B, P) int64.
 
     By differences in float64, row by row: the same row gives the same number wherever it stands, so that equal bones
@@ -78,22 +72,13 @@ def measure(
     """
     squared = np.empty((len(bones), len(probes)))
     nearest = np.empty((len(bones), len(probes)), dtype=np.int64)
-    for place, bone in enumerate(bones):
-        begin, end = offsets[bone], offsets[bone + 1]
-        views = vectors[begin:end].astype(np.float64)
-        for column, probe in enumerate(probes.astype(np.float64)):
-            distances = np.square(views - probe).sum(axis=1)
-            row = int(distances.argmin())
-            squared[place, column], nearest[place, column] = distances[row], begin + row
+    error = np.float32(squared_error(rows))
+    for place, bone in enumerate(bones.tolist()):
+        views = rows.of(bone)
+        for column, probe in enumerate(probes):
+            products = views.astype(np.float32, copy=False) @ probe
+            near = np.flatnonzero(products >= products.max() - error)
+            distances = np.square(views[near].astype(np.float64) - probe.astype(np.float64)).sum(axis=1)
+            at = int(distances.argmin())
+            squared[place, column], nearest[place, column] = distances[at], rows.begins[bone] + near[at]
     return squared, nearest
-
-
-def _runs(begins: IntArray, ends: IntArray) -> Iterator[tuple[int, int]]:
-    """Ranges of bones whose rows follow each other and fill about one block at most."""
-    jumps = (np.flatnonzero(begins[1:] != ends[:-1]) + 1).tolist()
-    for first, last in zip([0, *jumps], [*jumps, len(begins)]):
-        while ends[last - 1] - begins[first] > _BLOCK_ROWS and last - first > 1:
-            fitting = int(np.searchsorted(ends[first:last], begins[first] + _BLOCK_ROWS, side="right"))
-            yield first, first + max(fitting, 1)
-            first += max(fitting, 1)
-        yield first, last

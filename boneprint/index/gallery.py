@@ -4,33 +4,34 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boneprint.errors import BoneprintError, StoreError
 from boneprint.index.graph import PrototypeGraph
+from boneprint.index.prototypes import cover_of
+from boneprint.index.rows import Rows
 from boneprint.nouns import Reference
 
-StoredGraph = tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """N enrolled bones with M views in all, of one generation of a store.
+    """N enrolled bones of one generation of a store.
 
     Parameters
     ----------
     references : N bones
-    vectors : (M, D) float32, unit rows, ordered by bone; memory-mapped where no segments are pending
-    offsets : (N + 1,) int64; views of bone n are vectors[offsets[n] : offsets[n + 1]], at least one
-    angles_deg : (M,) float32, rotation of each view about the long axis; NaN where unknown
-    generation : counts the appends
+    rows : their fingerprints, where they lie in the files
+    angles_deg : (M,) float32, for every row the rotation of the view about the long axis; NaN where unknown
+    generation : counts what was added and removed
     embedder : id of what made the vectors, e.g. "compact-1:ab12cd34ef56"
-    graph_bones : how many bones, from the first, the graph covers; the others are searched exactly. All by default
+    indexed : (I,) int64, rising: the first I bones have these numbers in the stored graph, and the others are looked at
+        one by one; all bones by default
     stored_graph : fetches the graph kept in the file, None where there is none, StoreError where it is damaged
+    picture : fetches the PNG file of the view of a row, None where none is kept
 
     Raises
     ------
@@ -39,31 +40,29 @@ class Gallery:
     """
 
     references: tuple[Reference, ...]
-    vectors: NDArray[np.float32]
-    offsets: NDArray[np.int64]
+    rows: Rows
     angles_deg: NDArray[np.float32]
     generation: int
     embedder: str
-    graph_bones: int = -1
-    stored_graph: Callable[[], StoredGraph | None] | None = field(default=None, repr=False)
+    indexed: IntArray | None = field(default=None, repr=False)
+    stored_graph: Callable[[], PrototypeGraph | None] | None = field(default=None, repr=False)
+    picture: Callable[[int], bytes | None] = field(default=lambda row: None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.graph_bones < 0:
-            object.__setattr__(self, "graph_bones", self.bones)
+        begins, ends = self.rows.begins, self.rows.ends
         if (
-            self.vectors.ndim != 2
-            or self.vectors.dtype != np.float32
-            or self.offsets.shape != (self.bones + 1,)
-            or self.offsets[0] != 0
-            or self.offsets[-1] != len(self.vectors)
-            or (np.diff(self.offsets) < 1).any()
-            or self.angles_deg.shape != (len(self.vectors),)
-            or self.graph_bones > self.bones
+            begins.shape != (self.bones,)
+            or ends.shape != (self.bones,)
+            or (ends <= begins).any()
+            or (begins[1:] < ends[:-1]).any()
+            or sum(len(block.rows) for block in self.rows.blocks) != len(self.angles_deg)
+            or (self.bones > 0 and ends[-1] > len(self.angles_deg))
+            or self.indexed_bones > self.bones
         ):
             raise BoneprintError(
-                f"gallery: {self.bones} references, {self.vectors.dtype} vectors {self.vectors.shape}, offsets "
-                f"{self.offsets.shape}, angles {self.angles_deg.shape}; expected N references, float32 (M, D), "
-                "offsets (N + 1,) rising from 0 to M, and angles (M,). Every bone needs a view."
+                f"gallery: {self.bones} references, rows of {len(begins)} bones, angles {self.angles_deg.shape}; "
+                "expected N references, rows of N bones one after the other, and an angle for every row. "
+                "Every bone needs a view."
             )
 
     @property
@@ -71,20 +70,20 @@ class Gallery:
         """N, the number of bones."""
         return len(self.references)
 
-    @property
+    @cached_property
     def views(self) -> int:
-        """M, the number of views of all bones."""
-        return len(self.vectors)
+        """The number of views of all bones."""
+        return int(self.rows.counts().sum())
 
     @property
     def dim(self) -> int:
         """D, the length of a fingerprint."""
-        return int(self.vectors.shape[1])
+        return self.rows.dim
 
     @property
-    def graph_views(self) -> int:
-        """The number of views that the graph covers."""
-        return int(self.offsets[self.graph_bones])
+    def indexed_bones(self) -> int:
+        """I, the number of bones that the graph covers."""
+        return self.bones if self.indexed is None else len(self.indexed)
 
     @cached_property
     def enrolled(self) -> frozenset[tuple[str, str]]:
@@ -92,13 +91,13 @@ class Gallery:
         return frozenset((reference.source_hash, reference.part) for reference in self.references)
 
     @cached_property
-    def graph(self) -> PrototypeGraph:
-        """The graph over the first ``graph_bones`` bones: restored from the file, or else built from the vectors."""
-        if self.stored_graph is not None:
+    def graph(self) -> tuple[PrototypeGraph, IntArray]:
+        """The graph over the first I bones, and their (I,) numbers in it: restored, or else built from the vectors."""
+        if self.stored_graph is not None and self.indexed is not None:
             try:
-                stored = self.stored_graph()
-                if stored is not None:
-                    return PrototypeGraph.restored(*stored, bones=self.graph_bones, dim=self.dim)
+                graph = self.stored_graph()
+                if graph is not None:
+                    return graph, self.indexed
                 finding = "the store holds no index"
             except (StoreError, ValueError) as error:
                 finding = str(error)
@@ -107,5 +106,29 @@ class Gallery:
                 "Run `boneprint checkpoint` to store it again.",
                 stacklevel=2,
             )
-        covered = self.offsets[: self.graph_bones + 1]
-        return PrototypeGraph.built((self.vectors[first:last] for first, last in pairwise(covered)), self.dim)
+        covers = (cover_of(self.rows.of(bone)) for bone in range(self.indexed_bones))
+        return PrototypeGraph.built(covers, self.dim), np.arange(self.indexed_bones)
+
+    def matching(self, field_name: str, value: str) -> NDArray[np.bool_]:
+        """(N,) bool, which bones have this value in a field of their reference; None is the empty value."""
+        found = np.zeros(self.bones, dtype=bool)
+        found[self._bones_by_value(field_name).get(value, [])] = True
+        return found
+
+    @cached_property
+    def canvases_mm(self) -> NDArray[np.float64]:
+        """(N,) height of the field of view of each bone."""
+        return np.array([reference.canvas_mm for reference in self.references], dtype=np.float64)
+
+    def _bones_by_value(self, field_name: str) -> Mapping[str, IntArray | list[int]]:
+        # Made once for a field: to look through 10,000 references takes longer than to search them.
+        if field_name not in self._columns:
+            column: dict[str, list[int]] = {}
+            for bone, reference in enumerate(self.references):
+                column.setdefault(getattr(reference, field_name) or "", []).append(bone)
+            self._columns[field_name] = {value: np.array(bones) for value, bones in column.items()}
+        return self._columns[field_name]
+
+    @cached_property
+    def _columns(self) -> dict[str, Mapping[str, IntArray]]:
+        return {}

@@ -3,15 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, Self
 
 import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
-from boneprint.index.exact import UNIT_TOLERANCE
-from boneprint.index.prototypes import prototypes_of
+from boneprint.index.prototypes import Cover
+from boneprint.index.rows import UNIT_TOLERANCE
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -19,51 +18,53 @@ IntArray = NDArray[np.int64]
 # FIELD section 7: below about 50,000 views exact search is the better default (1 M views: 51 ms).
 EXACT_VIEWS = 50_000
 # Raised when prototypes or arrays change their meaning: an older stored graph is then rebuilt.
-GRAPH_VERSION = 1
-# hnswlib's own recommendation for some 100 dimensions is M 12-48; 16 and 200 gave FIELD section 7's figures.
-_LINKS, _EF_CONSTRUCTION = 16, 200
+GRAPH_VERSION = 2
+# hnswlib's own recommendation for some 100 dimensions is M 12-48. Prototypes of unrelated bones lie all about as far
+# from each other, which is hard for a graph: with 32 links it finds as many of them as with 16 and twice the width.
+_LINKS, _EF_CONSTRUCTION = 32, 100
 _SEED = 20200618
+# Where a filter leaves less of the bones than this, asking the graph for as many more bones as the filter takes away
+# costs more than measuring those that are left.
+_WALKED_SHARE = 0.2
+# Where hardly a bone has more prototypes than its centre, the sweep over all centres that proves an answer (0.3 ms for
+# 10,000) has already found what the graph would look for.
+WALKED_CROWDING = 1.5
 
 
 @dataclass(frozen=True, eq=False)
 class PrototypeGraph:
-    """Q prototypes of N bones.
+    """Q prototypes of G bones, and the ball around each bone; see `Cover`.
 
     Parameters
     ----------
-    prototypes : (Q, D) float32, unit rows, ordered by bone
-    offsets : (N + 1,) int64; prototypes of bone n are prototypes[offsets[n] : offsets[n + 1]]
-    radii : (Q,) float32; no view that a prototype stands for is farther from it
+    offsets : (G + 1,) int64; those of bone n are prototypes offsets[n] to offsets[n + 1]
+    radii : (Q,) float32
+    centres, reaches : (G, D) and (G,) float32
     """
 
-    prototypes: FloatArray
     offsets: IntArray
     radii: FloatArray
+    centres: FloatArray
+    reaches: FloatArray
     _hnsw: Any = field(repr=False)
+    _state: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def built(cls, views_by_bone: Iterable[FloatArray], dim: int, known: Self | None = None) -> Self:
-        """Build it from the (V, D) views of each bone; byte for byte the same every time.
-
-        ``known`` is a graph over the first of these bones, whose prototypes are taken from it.
-        """
-        views = iter(views_by_bone)
-        covers: list[tuple[FloatArray, FloatArray]] = []
-        if known is not None:
-            for first, last in pairwise(known.offsets):
-                next(views)
-                covers.append((known.prototypes[first:last], known.radii[first:last]))
-        covers += [prototypes_of(bone) for bone in views]
-        prototypes = np.concatenate([np.zeros((0, dim), np.float32), *(cover[0] for cover in covers)])
-        radii = np.concatenate([np.zeros(0, np.float32), *(cover[1] for cover in covers)])
-        offsets = np.cumsum([0, *(len(cover[1]) for cover in covers)], dtype=np.int64)
+    def built(cls, covers: Iterable[Cover], dim: int, *, threads: int = 1) -> Self:
+        """Build it; with one thread byte for byte the same every time, with more faster."""
+        covers = list(covers)
+        prototypes = np.concatenate([np.zeros((0, dim), np.float32), *(cover.prototypes for cover in covers)])
+        radii = np.concatenate([np.zeros(0, np.float32), *(cover.radii for cover in covers)])
+        offsets = np.cumsum([0, *(len(cover.radii) for cover in covers)], dtype=np.int64)
+        centres = np.array([cover.centre for cover in covers], np.float32).reshape(len(covers), dim)
+        reaches = np.array([cover.reach for cover in covers], np.float32)
         hnsw = hnswlib.Index("l2", dim)
         hnsw.init_index(max(len(radii), 1), M=_LINKS, ef_construction=_EF_CONSTRUCTION, random_seed=_SEED)
-        # Bone by bone, the walk gets stuck among the first (FIELD section 7); and two threads are not deterministic.
+        # Bone by bone, the walk gets stuck among the first (FIELD section 7).
         order = np.random.default_rng(_SEED).permutation(len(radii))
         if len(order):
-            hnsw.add_items(prototypes[order], order, num_threads=1)
-        return cls(prototypes, offsets, radii, hnsw)
+            hnsw.add_items(prototypes[order], order, num_threads=threads)
+        return cls(offsets, radii, centres, reaches, hnsw, hnsw.__getstate__()[0])
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]], scalars: Mapping[str, Any], *, bones: int, dim: int) -> Self:
@@ -84,13 +85,14 @@ class PrototypeGraph:
             if name.startswith("hnsw_")
         }
         try:
-            prototypes, radii = arrays["prototypes"], arrays["radii"]
+            radii, centres, reaches = arrays["radii"], arrays["centres"], arrays["reaches"]
             offsets = np.asarray(arrays["offsets"], dtype=np.int64)
             nodes = len(radii)
             fits = (
-                prototypes.shape == (nodes, dim)
-                and offsets.shape == (bones + 1,)
+                offsets.shape == (bones + 1,)
                 and offsets[-1] == nodes
+                and centres.shape == (bones, dim)
+                and reaches.shape == (bones,)
                 and state["dim"] == dim
                 and state["cur_element_count"] == nodes
                 and len(state["data_level0"]) == state["max_elements"] * state["size_data_per_element"]
@@ -104,13 +106,18 @@ class PrototypeGraph:
         # Restoring starts hnswlib's level generator anew from this seed: were items ever added, with the old seed they
         # would repeat the levels of the first ones. None are.
         state["seed"] = _SEED + nodes
-        return cls(prototypes, offsets, radii, hnswlib.Index(params=state))
+        return cls(offsets, radii, centres, reaches, hnswlib.Index(params=state), state)
 
     def stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Arrays and scalars from which `restored` makes it again."""
-        arrays: dict[str, NDArray[Any]] = {"prototypes": self.prototypes, "offsets": self.offsets, "radii": self.radii}
+        """Arrays and scalars from which `restored` makes it again; the prototypes are in hnswlib's level 0."""
+        arrays: dict[str, NDArray[Any]] = {
+            "offsets": self.offsets,
+            "radii": self.radii,
+            "centres": self.centres,
+            "reaches": self.reaches,
+        }
         scalars: dict[str, Any] = {"graph_version": GRAPH_VERSION}
-        for name, value in self._hnsw.__getstate__()[0].items():
+        for name, value in self._state.items():
             if isinstance(value, np.ndarray):
                 arrays[f"hnsw_{name}"] = value
             else:
@@ -119,45 +126,99 @@ class PrototypeGraph:
 
     @property
     def bones(self) -> int:
-        """N, the number of bones."""
+        """G, the number of bones."""
         return len(self.offsets) - 1
+
+    def cover(self, bone: int) -> Cover:
+        """What stands for one bone."""
+        own = np.array([bone])
+        radii = self.radii[self.offsets[bone] : self.offsets[bone + 1]]
+        return Cover(self._prototypes_of(own), radii, self.centres[bone], self.reaches[bone])
+
+    @property
+    def crowding(self) -> float:
+        """How many prototypes a bone has, but at most 4: where it has more, its nearest ones are what a walk meets."""
+        return min(max(len(self.radii) / max(self.bones, 1), 1.0), 4.0)
+
+    def walked(self, probes: FloatArray, count: int, *, share: float) -> IntArray:
+        """Numbers of about ``count`` bones that the graph finds near any of the (P, D) probes; rising.
+
+        ``share`` is the share of all bones that is wanted. The graph knows no filter, and is asked for as many more.
+        It is not asked at all where little is left of the bones, or where `balls` say all that it knows.
+        """
+        nodes = round(count * self.crowding / share)
+        if share < _WALKED_SHARE or self.crowding < WALKED_CROWDING or nodes >= len(self.radii):
+            return np.zeros(0, np.int64)
+        try:
+            labels, _ = self._hnsw.knn_query(probes, k=nodes, num_threads=1)
+        except RuntimeError:  # fewer nodes were reached than asked for
+            return np.zeros(0, np.int64)
+        return np.unique(self._owners[labels.astype(np.int64)])
+
+    def balls(self, probes: FloatArray, bones: IntArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """For each of (B,) bones, how far its centre is, and the distance that no view of it is nearer than: both (B,).
+
+        By the triangle inequality a view within r of a centre at d is at least d - r away. Fused over the (P, D)
+        probes as distances are.
+        """
+        # All of them are not copied.
+        centres = self.centres if len(bones) == self.bones else self.centres[bones]
+        distances = np.array([_distances(centres @ probe) for probe in probes])
+        return _fused(distances), _fused(distances - self.reaches[bones])
+
+    def gaps(self, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
+        """For each of (B,) bones, how far its nearest prototype is: (B,), fused over the (P, D) probes."""
+        return _fused(self._nearest(self._to_prototypes(probes, bones), bones))
+
+    def lower_bounds(self, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
+        """As `balls` has them, but more closely, by every prototype of each bone."""
+        return _fused(self._nearest(self._to_prototypes(probes, bones) - self.radii[self._rows_of(bones)], bones))
+
+    def _to_prototypes(self, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
+        prototypes = self._prototypes_of(bones)
+        return np.array([_distances(prototypes @ probe) for probe in probes])
+
+    def _nearest(self, distances: NDArray[np.float64], bones: IntArray) -> NDArray[np.float64]:
+        """(P, B) the least of each bone's."""
+        counts = np.diff(self.offsets)[bones]
+        return np.asarray(np.minimum.reduceat(distances, np.cumsum(counts) - counts, axis=1))
+
+    def _rows_of(self, bones: IntArray) -> IntArray:
+        counts = np.diff(self.offsets)[bones]
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.asarray(np.repeat(self.offsets[bones], counts) + within)
+
+    def _prototypes_of(self, bones: IntArray) -> FloatArray:
+        prototypes, places = self._level0
+        return np.asarray(prototypes[places[self._rows_of(bones)]])
+
+    @cached_property
+    def _level0(self) -> tuple[FloatArray, IntArray]:
+        """The prototypes as hnswlib keeps them, and where among them each one is."""
+        state, nodes = self._state, len(self.radii)
+        width = int(state["size_data_per_element"])
+        raw = state["data_level0"]
+        prototypes: FloatArray = np.ndarray(
+            (nodes, self.centres.shape[1]), np.float32, raw, int(state["offset_data"]), (width, 4)
+        )
+        labels: NDArray[np.uint64] = np.ndarray((nodes,), np.uint64, raw, int(state["label_offset"]), (width,))
+        places = np.empty(nodes, dtype=np.int64)
+        places[labels.astype(np.int64)] = np.arange(nodes)
+        return prototypes, places
 
     @cached_property
     def _owners(self) -> IntArray:
         return np.repeat(np.arange(self.bones), np.diff(self.offsets))
 
-    def nearest_bones(self, probe: FloatArray, count: int) -> IntArray:
-        """About ``count`` bones whose prototypes are nearest to a (D,) probe, nearest first; fewer only if N is."""
-        wanted = min(count, self.bones)
-        nodes = min(2 * wanted, len(self.radii))
-        while True:
-            try:
-                labels, _ = self._hnsw.knn_query(probe[None], k=nodes, num_threads=1)
-            except RuntimeError:
-                # The walk has reached fewer nodes than were asked for; asking for so many, one may as well look at all.
-                return np.arange(self.bones)
-            owners = self._owners[labels[0].astype(np.int64)]
-            _, first = np.unique(owners, return_index=True)
-            if len(first) >= wanted or nodes == len(self.radii):
-                return np.asarray(owners[np.sort(first)][:count])
-            nodes = min(2 * nodes, len(self.radii))
 
-    def lower_bounds(self, probes: FloatArray) -> NDArray[np.float64]:
-        """(N,) distance that no view of each bone is nearer than, fused over the (P, D) probes as distances are.
+def _fused(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Root mean square over the probes, of (P, B)."""
+    return np.asarray(np.sqrt(np.square(np.maximum(distances, 0)).mean(axis=0)))
 
-        By the triangle inequality: a view within r of a prototype at d is at least d - r away.
-        """
-        squares = np.zeros(self.bones)
-        # Rounding of the float32 product, as in exact.squared_error; the lengths are taken as they are.
-        error = 4 * self.prototypes.shape[1] * float(np.finfo(np.float32).eps) * (1 + UNIT_TOLERANCE) ** 2
-        for probe in probes:
-            squared = (
-                self._squared_lengths + np.square(probe.astype(np.float64)).sum() - 2.0 * (self.prototypes @ probe)
-            )
-            gaps = np.sqrt(np.maximum(squared - error, 0)) - self.radii
-            squares += np.square(np.maximum(np.minimum.reduceat(gaps, self.offsets[:-1]), 0))
-        return np.sqrt(squares / len(probes))
 
-    @cached_property
-    def _squared_lengths(self) -> NDArray[np.float64]:
-        return np.asarray(np.einsum("qd,qd->q", self.prototypes, self.prototypes, dtype=np.float64))
+def _distances(products: FloatArray) -> NDArray[np.float64]:
+    """Least that the distance between rows of about unit length can be, given their float32 products."""
+    # 4 D eps for the product, as in exact.squared_error, with D at most 1024; twice the tolerance for the probe's
+    # length and a rounding for that of centres and prototypes.
+    error = 4 * 1024 * float(np.finfo(np.float32).eps) + 3 * UNIT_TOLERANCE
+    return np.asarray(np.sqrt(np.maximum(2.0 - 2.0 * products.astype(np.float64) - error, 0)))

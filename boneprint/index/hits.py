@@ -14,11 +14,16 @@ class Hits:
     ----------
     bones : (k,) int64, row in gallery.references
     distances : (k,) float32, Euclidean between unit vectors (0 to 2); root mean square over the P probes
-    nearest_views : (k, P) int64, row in gallery.vectors nearest to each probe
-    certified_exact : whether it is proved that no other bone is nearer
+    nearest_views : (k, P) int64, row in gallery.angles_deg of the view nearest to each probe
+    proved_to : no bone that was not looked at is nearer than this distance; infinite where all were
     """
 
     bones: NDArray[np.int64]
     distances: NDArray[np.float32]
     nearest_views: NDArray[np.int64]
-    certified_exact: bool
+    proved_to: float
+
+    @property
+    def certified_exact(self) -> bool:
+        """Whether it is proved that no other bone is nearer than any of these."""
+        return bool((self.distances <= self.proved_to).all())

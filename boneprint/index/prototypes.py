@@ -1,69 +1,84 @@
-"""A few prototypes that stand for all views of a bone: as many as its views need."""
+"""What stands for all views of a bone in the graph: a few prototypes, and one ball around them all."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 
-# FIELD section 7: 1 to 8 prototypes do for most bones; bones whose views spread widely need 8 to 16.
-MOST_PROTOTYPES = 16
-COVER_RADIUS = 0.35
+# FIELD section 7: 1 to 8 prototypes do for most bones; where views spread more widely, more bones are looked at.
+MOST_PROTOTYPES = 8
+# A prototype is worth its place only where it stands for several views.
+VIEWS_PER_PROTOTYPE = 6
+# One will do for a bone whose views lie as near to it as this: half of what parts the views of two unrelated bones
+# (1.25 and more in 128 dimensions) is far more than twice that. And for one whose views lie about it in every
+# direction, so that many prototypes hardly bring them nearer.
+ONE_WILL_DO = 0.3
+WORTH_IT = 0.9
 _LLOYD_ROUNDS = 3
 
 
-def prototypes_of(views: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Prototypes such that every view has one within COVER_RADIUS, where 16 can do it.
-
-    Farthest-first seeds (T. F. Gonzalez, Theor. Comput. Sci. 38, 293-306, 1985) and a few rounds of spherical
-    k-means; the number is doubled until the radius is small enough. Deterministic.
+@dataclass(frozen=True, eq=False)
+class Cover:
+    """Balls that hold the views of one bone.
 
     Parameters
     ----------
-    views : (V, D) float32, unit rows, V >= 1
-
-    Returns
-    -------
-    (C, D) float32, (C,) float32
-        Unit rows, and for each the distance, rounded up, to the farthest view that it stands for.
+    prototypes : (C, D) float32, unit rows
+    radii : (C,) float32; no view that a prototype stands for is farther from it
+    centre : (D,) float32, unit
+    reach : no view is farther from the centre
     """
-    rows = views.astype(np.float64)
-    count = 1
-    while True:
-        centres, owner, distance = _clustered(rows, min(count, len(rows)))
-        if count >= min(MOST_PROTOTYPES, len(rows)) or distance.max() <= COVER_RADIUS:
-            break
-        count *= 2
-    radii = np.zeros(len(centres))
-    np.maximum.at(radii, owner, distance)
+
+    prototypes: FloatArray
+    radii: FloatArray
+    centre: FloatArray
+    reach: np.float32
+
+
+def cover_of(views: NDArray[Any]) -> Cover:
+    """Cover a bone with one prototype, or with several where those lie clearly nearer to its views.
+
+    Farthest-first seeds (T. F. Gonzalez, Theor. Comput. Sci. 38, 293-306, 1985) and a few rounds of spherical k-means.
+    Deterministic.
+
+    Parameters
+    ----------
+    views : (V, D) float32 or float16, about unit rows, V >= 1
+    """
+    rows = views.astype(np.float32, copy=False)
+    single, one_radius = _clustered(rows, 1)
+    most = min(MOST_PROTOTYPES, -(-len(rows) // VIEWS_PER_PROTOTYPE))
+    if most > 1 and one_radius[0] > ONE_WILL_DO:
+        several, radii = _clustered(rows, most)
+        if radii.max() < WORTH_IT * one_radius[0]:
+            return Cover(several, radii, single[0], one_radius[0])
+    return Cover(single, one_radius, single[0], one_radius[0])
+
+
+def _clustered(rows: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
+    """Unit centres, and for each the distance, rounded up, of the farthest row that it stands for."""
+    centres = _farthest_first(rows, count)
+    for _ in range(_LLOYD_ROUNDS if count > 1 else 1):
+        owner = (rows @ centres.T).argmax(axis=1)
+        totals = (owner == np.arange(count)[:, None]).astype(np.float32) @ rows
+        lengths = np.linalg.norm(totals, axis=1, keepdims=True)
+        # Views that cancel out have no mean direction: the seed stays.
+        centres = np.where(lengths > 1e-3, totals / np.maximum(lengths, 1e-3), centres)
+    owner = (rows @ centres.T).argmax(axis=1)
+    # In float64, for these must hold.
+    distances = np.linalg.norm(rows.astype(np.float64) - centres[owner], axis=1)
+    radii = np.zeros(count)
+    np.maximum.at(radii, owner, distances)
     return centres, np.nextafter(radii.astype(np.float32), np.float32(np.inf))
 
 
-def _clustered(rows: NDArray[np.float64], count: int) -> tuple[FloatArray, NDArray[np.int64], NDArray[np.float64]]:
-    centres = _farthest_first(rows, count)
-    for _ in range(_LLOYD_ROUNDS):
-        owner = _squared(rows, centres).argmin(axis=1)
-        for cluster in range(count):
-            total = rows[owner == cluster].sum(axis=0)
-            length = np.linalg.norm(total)
-            # Views that cancel out have no mean direction: the seed stays.
-            if length > 1e-6:
-                centres[cluster] = total / length
-    # As they will be stored: the radii must hold for the float32 centres.
-    stored = centres.astype(np.float32)
-    centres = stored.astype(np.float64)
-    owner = _squared(rows, centres).argmin(axis=1)
-    return stored, owner, np.linalg.norm(rows - centres[owner], axis=1)
-
-
-def _farthest_first(rows: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+def _farthest_first(rows: FloatArray, count: int) -> FloatArray:
     chosen = [int((rows @ rows.sum(axis=0)).argmax())]
-    gap = np.full(len(rows), np.inf)
+    alike = np.full(len(rows), -np.inf, np.float32)
     for _ in range(count - 1):
-        gap = np.minimum(gap, _squared(rows, rows[chosen[-1:]])[:, 0])
-        chosen.append(int(gap.argmax()))
+        alike = np.maximum(alike, rows @ rows[chosen[-1]])
+        chosen.append(int(alike.argmin()))
     return rows[chosen]
-
-
-def _squared(rows: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.float64]:
-    lengths = np.square(rows).sum(axis=1)[:, None] + np.square(centres).sum(axis=1)
-    return np.asarray(lengths - 2 * rows @ centres.T)

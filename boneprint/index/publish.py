@@ -23,24 +23,25 @@ def publish(path: Path, write: Callable[[Path], None]) -> None:
     temporary = path.with_name(path.name + TEMPORARY)
     try:
         write(temporary)
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
     # The name is an entry of the folder: without this the rename may be lost with the power.
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def make_folder(path: Path) -> None:
     """Make a folder, if it is not there, that survives a power cut."""
     if not path.is_dir():
         path.mkdir()
-        _sync(path.parent)
+        sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -4,7 +4,7 @@ libhdf5 is not made for damaged files: flipped bits in its structure can crash t
 bytes of a file (the "user block") to its writer; here they hold the length of the file, a SHA-256 of the raw bytes of
 each dataset, and one of all other bytes behind the seal. Datasets are contiguous, so no HDF5 is needed to check them::
 
-    boneprint store, format 1
+    boneprint store, format 2
     created_by boneprint 0.1.0
     size 187392
     rest 5f2a...                                    every byte behind the seal that belongs to no part
@@ -24,7 +24,8 @@ from boneprint._version import __version__
 from boneprint.errors import StoreError
 
 # Raised when an older reader would misread the file. A newer reader keeps reading the older formats.
-FORMAT_VERSION = 1
+# 2: bones can be removed; half precision; a checksum for each bone; pictures; species.
+FORMAT_VERSION = 2
 # HDF5 looks for its own data at 0, 512 and then every power of two; some 25 parts of about 120 bytes fit well.
 SEAL_BYTES = 8192
 CREATED_BY = f"boneprint {__version__}"
@@ -55,6 +56,7 @@ class Seal:
     rest: str
     parts: tuple[Part, ...]
     created_by: str = CREATED_BY
+    version: int = FORMAT_VERSION
 
     @classmethod
     def over(cls, raw: memoryview, parts: Sequence[Part]) -> Self:
@@ -84,13 +86,13 @@ class Seal:
         lines = body + b"\n"
         if not mark or tail[:64] != hashlib.sha256(lines).hexdigest().encode() or tail[64:].strip(b"\n\0"):
             raise damaged(path, "its seal (the first 8 KiB) does not match its own checksum")
-        found = cls._parsed(lines.decode("utf-8"))
+        found = cls._parsed(lines.decode("utf-8"), int(first[1]))
         if found.size != len(raw):
             raise damaged(path, f"{len(raw):,} bytes, expected {found.size:,}")
         return found
 
     @classmethod
-    def _parsed(cls, lines: str) -> Self:
+    def _parsed(cls, lines: str, version: int) -> Self:
         values: dict[str, str] = {}
         parts = []
         for line in lines.splitlines()[1:]:
@@ -100,11 +102,11 @@ class Seal:
                 parts.append(Part(name, int(offset), int(length), sha256))
             else:
                 values[key] = value
-        return cls(int(values["size"]), values["rest"], tuple(parts), values["created_by"])
+        return cls(int(values["size"]), values["rest"], tuple(parts), values["created_by"], version)
 
     def text(self) -> bytes:
         """The seal as it stands in the file: SEAL_BYTES bytes, padded with NUL."""
-        lines = [f"boneprint store, format {FORMAT_VERSION}", f"created_by {self.created_by}"]
+        lines = [f"boneprint store, format {self.version}", f"created_by {self.created_by}"]
         lines += [f"size {self.size}", f"rest {self.rest}"]
         lines += [f"part {part.offset} {part.length} {part.sha256} {part.name}" for part in self.parts]
         body = "".join(f"{line}\n" for line in lines).encode()

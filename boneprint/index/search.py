@@ -4,15 +4,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneprint.errors import BoneprintError
-from boneprint.index.exact import UNIT_TOLERANCE, exact_search
+from boneprint.index.exact import exact_search, shortlist, sweep
 from boneprint.index.gallery import Gallery
-from boneprint.index.graph import EXACT_VIEWS
+from boneprint.index.graph import EXACT_VIEWS, WALKED_CROWDING
 from boneprint.index.hits import Hits
+from boneprint.index.rows import UNIT_TOLERANCE
 
-# FIELD section 7: exact re-ranking of the best 50-100 bones gives the ten nearest at 0.998-1.000.
-CANDIDATES = 100
-# FIELD section 7: where a filter leaves less than 5-10 % of the bones, looking at all of them is faster.
-EXACT_FRACTION = 0.1
+IntArray = NDArray[np.int64]
+
+# Where a filter leaves no more views than this, all of them are looked at: at scattered places that costs some 2 ms,
+# what the graph needs (FIELD section 7: 0.8 ms for 10,000 views).
+FILTERED_VIEWS = 20_000
+# Candidates are looked at in batches, until fewer than this share of the k nearest can be expected among the others
+# (the bar is 0.99 of them found). FIELD section 7: 50-100 bones are enough, or more where views spread widely.
+BATCH = 32
+MOST_CANDIDATES = 512
+LOST_SHARE = 1e-3
+# The gains of bones with several prototypes are far from normally distributed: with the share above 0.979 of the ten
+# nearest were found on benchmarks/index.py's wide manifold, with this one 0.991.
+LOST_SHARE_WIDE = 1e-5
+# A great gain is one at this quantile; in a normal distribution it lies so many standard deviations above the median.
+_GREAT, _GREAT_SD = 0.9, 1.2816
+# To prove an answer, at most so many more bones are measured against their prototypes, and so many of these looked at.
+_MOST_DOUBTED, _MOST_VISITED = 512, 64
 
 
 def search(
@@ -39,42 +53,115 @@ def search(
     ------
     BoneprintError
         If the gallery or the subset is empty, k is less than 1, or the probes do not fit.
+    StoreError
+        If views that are looked at do not match their checksum.
     """
     _check(gallery, probes, k)
     bones = _chosen(gallery, subset)
-    # Bones that came after the graph was made are few, and looked at one by one.
-    covered, later = bones[bones < gallery.graph_bones], bones[bones >= gallery.graph_bones]
-    wanted = max(CANDIDATES, 4 * k)
+    indexed = bones[: np.searchsorted(bones, gallery.indexed_bones)]
     if exact is None:
-        exact = gallery.graph_views <= EXACT_VIEWS or len(bones) < EXACT_FRACTION * gallery.bones
-    if exact or len(covered) <= wanted:
-        return exact_search(gallery.vectors, gallery.offsets, probes, k, bones)
-
-    candidates = _candidates(gallery, probes, wanted, covered)
-    hits = exact_search(gallery.vectors, gallery.offsets, probes, k, np.concatenate([candidates, later]))
-    unvisited = np.setdiff1d(covered, candidates, assume_unique=True)
-    certified = len(unvisited) == 0 or hits.distances[-1] <= gallery.graph.lower_bounds(probes)[unvisited].min()
-    return Hits(hits.bones, hits.distances, hits.nearest_views, certified_exact=bool(certified))
+        few = EXACT_VIEWS if len(bones) == gallery.bones else FILTERED_VIEWS
+        exact = int(gallery.rows.counts()[indexed].sum()) <= few
+    if exact or len(indexed) <= max(BATCH, 4 * k):
+        return exact_search(gallery.rows, probes, k, bones)
+    return _Walk(gallery, probes, k, bones, indexed).hits()
 
 
-def _candidates(
-    gallery: Gallery, probes: NDArray[np.float32], wanted: int, covered: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Union over the probes of the bones with the nearest prototypes, at least ``wanted`` of ``covered``; rising."""
-    allowed = np.zeros(gallery.graph_bones, dtype=bool)
-    allowed[covered] = True
-    # The graph knows no filter: ask for as many more as the filter will take away.
-    count = int(np.ceil(wanted * gallery.graph_bones / len(covered)))
-    while True:
-        near = np.unique(np.concatenate([gallery.graph.nearest_bones(probe, count) for probe in probes]))
-        near = near[allowed[near]]
-        if len(near) >= wanted or count >= gallery.graph_bones:
-            candidates: NDArray[np.int64] = near
-            return candidates
-        count *= 2
+class _Walk:
+    """One search by the graph: the bones looked at so far, and how near they are."""
+
+    def __init__(
+        self, gallery: Gallery, probes: NDArray[np.float32], k: int, bones: IntArray, indexed: IntArray
+    ) -> None:
+        self._gallery, self._probes, self._k = gallery, probes, k
+        self._graph, numbers = gallery.graph
+        # Bones of the graph are meant by their place among those that may be found.
+        self._bones, self._numbers = indexed, numbers[indexed]
+        self._centres, self._bounds = self._graph.balls(probes, self._numbers)
+        self._unseen = np.ones(len(indexed), dtype=bool)
+        # Bones that came after the graph was made are few, and looked at one by one.
+        self._seen = bones[len(indexed) :]
+        self._swept = sweep(gallery.rows, probes, self._seen) if len(self._seen) else np.empty(0)
+
+    def hits(self) -> Hits:
+        """The k nearest that were found, and how far that is proved."""
+        self._look_at_candidates()
+        doubted = self._doubted()
+        if 0 < len(doubted) <= _MOST_VISITED:
+            self._look_at(doubted)
+        near = shortlist(self._gallery.rows, self._swept, self._seen, self._k)
+        hits = exact_search(self._gallery.rows, self._probes, self._k, near)
+        proved_to = float(self._bounds[self._unseen].min(initial=np.inf))
+        return Hits(hits.bones, hits.distances, hits.nearest_views, proved_to)
+
+    def _look_at_candidates(self) -> None:
+        """Look at the bones with the nearest prototypes, batch by batch, while others may be among the k nearest."""
+        batch = max(BATCH, 2 * self._k)
+        most = min(max(MOST_CANDIDATES, 4 * batch), len(self._bones))
+        asked = 4 * batch
+        lost = self._k * (LOST_SHARE if self._graph.crowding < WALKED_CROWDING else LOST_SHARE_WIDE)
+        places, gaps = self._candidates(asked)
+        gains = np.empty(0)
+        while True:
+            # How much nearer a bone's nearest view is than its nearest prototype.
+            gains = np.concatenate([gains, gaps[:batch] - self._look_at(places[:batch])])
+            places, gaps = places[batch:], gaps[batch:]
+            if len(gains) >= most:
+                return
+            if not len(places):
+                asked *= 2
+                places, gaps = self._candidates(asked)
+            # As if gains were normally distributed, with the spread of the greater ones; the greatest is perhaps the
+            # right bone's own and no measure of a stranger's. At most so many of the others are then nearer than the
+            # k-th so far (Q(z) <= exp(-z^2 / 2) / 2).
+            rising = np.sort(gains)
+            usual, great = rising[len(rising) // 2], rising[int(_GREAT * len(rising))]
+            spread = (great - usual) / _GREAT_SD + 1e-6
+            surprise = np.maximum((gaps - self._kth() - usual) / spread, 0)
+            if np.exp(-0.5 * surprise**2).sum() / 2 < lost:
+                return
+
+    def _candidates(self, count: int) -> tuple[IntArray, NDArray[np.float64]]:
+        """Bones not yet looked at with the nearest prototypes or the nearest centres, and how near the former are."""
+        walked = self._graph.walked(self._probes, count, share=len(self._bones) / self._graph.bones)
+        # Where a bone has several prototypes its centre says less.
+        count = min(round(count * self._graph.crowding), len(self._bones))
+        places = np.argpartition(self._centres, count - 1)[:count]
+        if len(walked):
+            at = np.minimum(np.searchsorted(self._numbers, walked), len(self._numbers) - 1)
+            places = np.union1d(places, at[self._numbers[at] == walked])
+        places = places[self._unseen[places]]
+        gaps = self._graph.gaps(self._probes, self._numbers[places])
+        order = np.argsort(gaps, kind="stable")
+        return places[order], gaps[order]
+
+    def _look_at(self, places: IntArray) -> NDArray[np.float64]:
+        """Sweep some bones; how near each is."""
+        order = np.argsort(places)
+        bones = self._bones[places[order]]
+        swept = sweep(self._gallery.rows, self._probes, bones)
+        self._unseen[places] = False
+        self._seen = np.concatenate([self._seen, bones])
+        self._swept = np.concatenate([self._swept, swept])
+        distances = np.empty(len(places))
+        distances[order] = np.sqrt(np.maximum(swept, 0))
+        return distances
+
+    def _kth(self) -> float:
+        """Distance of the k-th nearest so far."""
+        return float(np.sqrt(max(np.partition(self._swept, self._k - 1)[self._k - 1], 0)))
+
+    def _doubted(self) -> IntArray:
+        """Bones not looked at that are not proved to be farther than the k-th."""
+        doubted = np.flatnonzero(self._unseen & (self._bounds < self._kth()))
+        if 0 < len(doubted) <= _MOST_DOUBTED:
+            closer = self._graph.lower_bounds(self._probes, self._numbers[doubted])
+            self._bounds[doubted] = np.maximum(self._bounds[doubted], closer)
+            doubted = doubted[self._bounds[doubted] < self._kth()]
+        return doubted
 
 
-def _chosen(gallery: Gallery, subset: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+def _chosen(gallery: Gallery, subset: NDArray[np.bool_] | None) -> IntArray:
     if subset is None:
         return np.arange(gallery.bones)
     if subset.shape != (gallery.bones,) or subset.dtype != np.bool_:

@@ -1,11 +1,9 @@
-"""One immutable HDF5 file of the store; base and segments have the same layout. The only importer of h5py."""
+"""Read one immutable HDF5 file of the store; base and segments have the same layout. See `write`."""
 
-import hashlib
 import mmap
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,19 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneprint.errors import StoreError
-from boneprint.index.seal import CREATED_BY, FORMAT_VERSION, SEAL_BYTES, Part, Seal, damaged
-from boneprint.index.sink import Sink
+from boneprint.index.graph import PrototypeGraph
+from boneprint.index.rows import Block
+from boneprint.index.seal import FORMAT_VERSION, Part, Seal, damaged
 from boneprint.nouns import Reference
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 Scalar = bool | int | float | str
 
+# What a reference may leave unknown is stored as an empty text.
+NONE_IF_EMPTY = ("laterality", "species")
 TEXT_COLUMNS = tuple(column.name for column in fields(Reference) if column.name != "canvas_mm")
-# A gallery of 50,000 views x 128 (searched exactly, see graph.py) has 25.6 MB of vectors: up to there a base is
-# verified whole when it is opened (SHA-256 at more than 1 GB/s: some 20 ms).
+# A gallery of 50,000 views x 128 (searched exactly, see graph.py) has 25.6 MB of vectors: up to there a file is
+# verified whole when it is opened (SHA-256 at more than 1 GB/s: some 20 ms). The rows of a larger one are verified bone
+# by bone when they are first looked at, and its pictures by PNG's own checksums.
 VERIFIED_AT_OPENING_BYTES = 32 * 2**20
+# A mapped file keeps a descriptor open, and there may be more small segments than those.
+MAPPED_FROM_BYTES = 2**20
 GRAPH = "graph/"
+_VERIFIED_LATER = ("vectors", "pictures/data")
+# Columns that a file of an older format lacks, with what they hold then.
+_ADDED_LATER = {"species": ""}
 
 Identity = tuple[int, int, int, int]
 
@@ -42,9 +49,11 @@ class Segment:
     store_id, embedder : must be the same in all files of a store
     generation : of a segment its own number, of a base that of the last segment it covers
     references : N bones
-    vectors : (M, D) float32, unit rows, ordered by bone, read-only
-    offsets : (N + 1,) int64; views of bone n are vectors[offsets[n] : offsets[n + 1]]
+    block : their (M, D) rows
+    offsets : (N + 1,) int64; views of bone n are rows offsets[n] to offsets[n + 1]
     angles_deg : (M,) float32, NaN where unknown
+    removed : ids of bones in earlier files that are enrolled no longer
+    outdated : whether it is of an older format than boneprint writes now
     """
 
     path: Path
@@ -53,9 +62,12 @@ class Segment:
     embedder: str
     generation: int
     references: tuple[Reference, ...]
-    vectors: FloatArray
+    block: Block
     offsets: IntArray
     angles_deg: FloatArray
+    removed: frozenset[str]
+    outdated: bool
+    _pictures: tuple[NDArray[np.uint8], IntArray] | None = field(repr=False)
     _seal: Seal = field(repr=False)
     _raw: memoryview = field(repr=False)
     _graph_scalars: Mapping[str, Scalar] | None = field(repr=False)
@@ -64,29 +76,45 @@ class Segment:
     @property
     def views(self) -> int:
         """M, the number of views."""
-        return len(self.vectors)
+        return len(self.block.rows)
 
     @property
     def dim(self) -> int:
         """D, the length of a fingerprint."""
-        return int(self.vectors.shape[1])
+        return int(self.block.rows.shape[1])
 
-    def views_by_bone(self) -> Iterator[FloatArray]:
-        """The (V, D) views of each bone in turn."""
-        return (self.vectors[first:last] for first, last in pairwise(self.offsets))
+    @property
+    def half(self) -> bool:
+        """Whether the rows are float16."""
+        return self.block.rows.dtype == np.float16
 
-    def verify_vectors(self) -> None:
-        """Read all vectors and compare them with their checksum; StoreError if they are damaged."""
-        if not self._seal.part("vectors").intact(self._raw):
-            raise damaged(self.path, "vectors does not match its checksum")
+    @property
+    def has_pictures(self) -> bool:
+        """Whether any view has a picture."""
+        return self._pictures is not None
 
-    def graph(self) -> tuple[Mapping[str, NDArray[Any]], Mapping[str, Scalar]] | None:
-        """Arrays and scalars of the stored graph, or None where none is stored.
+    def picture(self, row: int) -> memoryview:
+        """The PNG file of a view; empty where none is kept."""
+        if self._pictures is None:
+            return memoryview(b"")
+        data, offsets = self._pictures
+        return data[offsets[row] : offsets[row + 1]].data
+
+    def verify_all(self) -> None:
+        """Read vectors and pictures and compare them with their checksums; StoreError if they are damaged."""
+        for part in self._seal.parts:
+            if part.name in _VERIFIED_LATER and not part.intact(self._raw):
+                raise damaged(self.path, f"{part.name} does not match its checksum")
+
+    def graph(self) -> PrototypeGraph | None:
+        """The stored graph, or None where none is stored.
 
         Raises
         ------
         StoreError
             If an array does not match its checksum, or the graph was made from other vectors.
+        ValueError
+            If it is of another version, or does not fit these bones.
         """
         if self._graph_scalars is None:
             return None
@@ -95,63 +123,13 @@ class Segment:
                 raise StoreError(f"{self.path}: the index ({part.name}) does not match its checksum")
         if self._graph_scalars.get("vectors_sha256") != self._seal.part("vectors").sha256:
             raise StoreError(f"{self.path}: the index was made from other vectors")
-        return self._graph_arrays, self._graph_scalars
+        return PrototypeGraph.restored(
+            self._graph_arrays, self._graph_scalars, bones=len(self.references), dim=self.dim
+        )
 
 
-def write_segment(
-    path: Path,
-    *,
-    store_id: str,
-    embedder: str,
-    dim: int,
-    generation: int,
-    references: Sequence[Reference],
-    vectors: Sequence[FloatArray],
-    offsets: IntArray,
-    angles_deg: FloatArray,
-    graph: tuple[Mapping[str, NDArray[Any]], Mapping[str, Scalar]] | None = None,
-) -> None:
-    """Write and seal one file; ``vectors`` are blocks of (., D) rows, written one after the other.
-
-    The caller makes it durable and gives it its name (`publish`).
-    """
-    with Sink(path) as sink:
-        # Aligned data: a memory-mapped float32 row must not straddle two cache lines, of 64 bytes on x86 and ARM.
-        with h5py.File(sink, "w", userblock_size=SEAL_BYTES, alignment_threshold=64, alignment_interval=64) as file:
-            file.attrs["format_version"] = FORMAT_VERSION
-            file.attrs["created_by"] = CREATED_BY
-            file.attrs["store_id"] = store_id
-            file.attrs["embedder"] = embedder
-            file.attrs["generation"] = generation
-            views = sum(len(block) for block in vectors)
-            parts = [_write(file, "vectors", (views, dim), np.float32, vectors, axes="view, dimension", units="1")]
-            parts.append(_write(file, "angles_deg", (views,), np.float32, [angles_deg], axes="view", units="degree"))
-            parts.append(_write(file, "offsets", (len(offsets),), np.int64, [offsets], axes="bone", units="view"))
-            for column in TEXT_COLUMNS:
-                texts = [encoded(getattr(reference, column) or "") for reference in references]
-                parts.append(_write_texts(file, f"references/{column}", texts))
-            canvases = np.array([reference.canvas_mm for reference in references], dtype=np.float64)
-            parts.append(_write(file, "references/canvas_mm", canvases.shape, np.float64, [canvases], "bone", "mm"))
-            if graph is not None:
-                arrays, scalars = graph
-                for name, array in arrays.items():
-                    parts.append(_write(file, f"{GRAPH}{name}", array.shape, array.dtype, [array]))
-                file["graph"].attrs.update(scalars)
-                file["graph"].attrs["vectors_sha256"] = parts[0].sha256
-        if sink.ok():
-            with mmap.mmap(sink.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as raw:
-                seal = Seal.over(raw, parts)
-            sink.seek(0)
-            sink.write(seal.text())
-
-
-def open_raw(path: Path, *, mapped: bool) -> tuple[BinaryIO, memoryview]:
-    """The open file and all its bytes; they stay when the name is given to another file.
-
-    Parameters
-    ----------
-    path : any file
-    mapped : map the file, which keeps a file descriptor open, instead of reading it into memory
+def open_raw(path: Path) -> tuple[BinaryIO, memoryview]:
+    """The open file and all its bytes, mapped if they are many; they stay when the name is given to another file.
 
     Raises
     ------
@@ -163,8 +141,7 @@ def open_raw(path: Path, *, mapped: bool) -> tuple[BinaryIO, memoryview]:
     try:
         file = path.open("rb")
         try:
-            # An empty file cannot be mapped.
-            if mapped and os.fstat(file.fileno()).st_size:
+            if os.fstat(file.fileno()).st_size >= MAPPED_FROM_BYTES:
                 return file, memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             return file, memoryview(file.read())
         except BaseException:
@@ -186,13 +163,8 @@ def identity_of(path: Path) -> Identity | None:
         return None
 
 
-def read_segment(path: Path, *, mapped: bool) -> Segment:
-    """Open one file of the store, verified but for the large vectors and the graph of a mapped one.
-
-    Parameters
-    ----------
-    path : a base or a segment
-    mapped : map the file (the base) or read it into memory (segments: there may be more than file descriptors)
+def read_segment(path: Path) -> Segment:
+    """Open one file of the store, a base or a segment; verified but for its graph, large vectors and pictures.
 
     Raises
     ------
@@ -201,13 +173,13 @@ def read_segment(path: Path, *, mapped: bool) -> Segment:
     StoreError
         If it is no store, of a newer format, or damaged.
     """
-    file, raw = open_raw(path, mapped=mapped)
+    file, raw = open_raw(path)
     with file:
         seal = Seal.read(path, raw)
         if not seal.rest_intact(raw):
             raise damaged(path, "the structure of the file does not match its checksum")
         for part in seal.parts:
-            if not (mapped and _verified_later(part)) and not part.intact(raw):
+            if not _verified_later(part, seal) and not part.intact(raw):
                 raise damaged(path, f"{part.name} does not match its checksum")
         try:
             # The open file and not its name: the name may by now stand for the base of the next checkpoint.
@@ -217,8 +189,11 @@ def read_segment(path: Path, *, mapped: bool) -> Segment:
             raise damaged(path, f"unexpected layout ({error})") from error
 
 
-def _verified_later(part: Part) -> bool:
-    return part.name.startswith(GRAPH) or (part.name == "vectors" and part.length > VERIFIED_AT_OPENING_BYTES)
+def _verified_later(part: Part, seal: Seal) -> bool:
+    if part.name.startswith(GRAPH):
+        return True
+    # Files of format 1 have no checksum for each bone.
+    return part.name in _VERIFIED_LATER and part.length > VERIFIED_AT_OPENING_BYTES and seal.version > 1
 
 
 def encoded(text: str) -> bytes:
@@ -228,22 +203,29 @@ def encoded(text: str) -> bytes:
 
 def _segment(path: Path, identity: Identity, seal: Seal, raw: memoryview, file: h5py.File) -> Segment:
     attributes = file.attrs
-    columns = [
-        [text.decode("utf-8", "surrogateescape") for text in file[f"references/{name}"][()].tolist()]
+    canvases = file["references/canvas_mm"][()].tolist()
+    bones = len(canvases)
+    columns: list[list[str | None]] = [
+        _texts(file[f"references/{name}"])
+        if f"references/{name}" in file or name not in _ADDED_LATER
+        else [_ADDED_LATER[name]] * bones
         for name in TEXT_COLUMNS
     ]
-    laterality = TEXT_COLUMNS.index("laterality")
-    columns[laterality] = [side or None for side in columns[laterality]]
-    canvases = file["references/canvas_mm"][()].tolist()
+    for name in NONE_IF_EMPTY:
+        columns[TEXT_COLUMNS.index(name)] = [text or None for text in columns[TEXT_COLUMNS.index(name)]]
     references = tuple(
         Reference(**dict(zip(TEXT_COLUMNS, texts)), canvas_mm=canvas)
         for texts, canvas in zip(zip(*columns), canvases, strict=True)
     )
     vectors = _array(file["vectors"], seal.part("vectors"), raw)
+    later = _verified_later(seal.part("vectors"), seal)
+    checksums = _array(file["checksums"], seal.part("checksums"), raw) if later else None
     offsets = np.asarray(file["offsets"][()], dtype=np.int64)
     angles_deg = np.asarray(file["angles_deg"][()], dtype=np.float32)
     if (
         vectors.ndim != 2
+        or vectors.dtype not in (np.float32, np.float16)
+        or (checksums is not None and len(checksums) != bones)
         or offsets.shape != (len(references) + 1,)
         or offsets[0] != 0
         or offsets[-1] != len(vectors)
@@ -264,9 +246,12 @@ def _segment(path: Path, identity: Identity, seal: Seal, raw: memoryview, file: 
         embedder=str(attributes["embedder"]),
         generation=int(attributes["generation"]),
         references=references,
-        vectors=vectors,
+        block=Block(vectors, checksums, path),
         offsets=offsets,
         angles_deg=angles_deg,
+        removed=frozenset(_texts(file["removed/bone_id"])) if "removed" in file else frozenset(),
+        outdated=seal.version < FORMAT_VERSION,
+        _pictures=_pictures(file, seal, raw, len(vectors)),
         _seal=seal,
         _raw=raw,
         _graph_scalars=None if graph is None else {name: _scalar(value) for name, value in graph.attrs.items()},
@@ -274,51 +259,19 @@ def _segment(path: Path, identity: Identity, seal: Seal, raw: memoryview, file: 
     )
 
 
-def _write(
-    group: h5py.Group,
-    name: str,
-    shape: tuple[int, ...],
-    dtype: Any,
-    blocks: Sequence[NDArray[Any]],
-    axes: str | None = None,
-    units: str | None = None,
-) -> Part:
-    dataset = group.create_dataset(name, shape=shape, dtype=np.dtype(dtype).newbyteorder("<"))
-    if axes is not None:
-        dataset.attrs.update({"axes": axes, "units": units})
-    return _fill(dataset, name, blocks)
+def _texts(dataset: h5py.Dataset) -> list[Any]:
+    return [text.decode("utf-8", "surrogateescape") for text in dataset[()].tolist()]
 
 
-def _write_texts(group: h5py.Group, name: str, texts: Sequence[bytes]) -> Part:
-    # Fixed length and NUL-terminated: contiguous in the file, and h5dump and HDFView show plain text.
-    length = max(map(len, texts), default=0) + 1
-    column = h5py.h5t.C_S1.copy()
-    column.set_size(length)
-    column.set_cset(h5py.h5t.CSET_UTF8)
-    column.set_strpad(h5py.h5t.STR_NULLTERM)
-    space = h5py.h5s.create_simple((len(texts),))
-    dataset = h5py.Dataset(
-        h5py.h5d.create(group.require_group("references").id, Path(name).name.encode(), column, space)
+def _pictures(file: h5py.File, seal: Seal, raw: memoryview, views: int) -> tuple[NDArray[np.uint8], IntArray] | None:
+    if "pictures" not in file:
+        return None
+    data, offsets = (
+        _array(file[f"pictures/{name}"], seal.part(f"pictures/{name}"), raw) for name in ("data", "offsets")
     )
-    dataset.attrs["axes"] = "bone"
-    return _fill(dataset, name, [np.array(texts, dtype=h5py.string_dtype("utf-8", length))])
-
-
-def _fill(dataset: h5py.Dataset, name: str, blocks: Sequence[NDArray[Any]]) -> Part:
-    """Write the blocks one after the other; the checksum is of the bytes as they stand in the file."""
-    digest = hashlib.sha256()
-    position = length = 0
-    for block in blocks:
-        if block.size:
-            rows = np.ascontiguousarray(block)
-            dataset[position : position + len(rows)] = rows
-            digest.update(rows.view(np.uint8).data)
-            length += rows.nbytes
-        position += len(block)
-    dataset.attrs["sha256"] = digest.hexdigest()
-    # A dataset without elements has no place in the file.
-    offset = dataset.id.get_offset() if length else 0
-    return Part(name, offset, length, digest.hexdigest())
+    if offsets.shape != (views + 1,) or offsets[0] != 0 or offsets[-1] != len(data) or (np.diff(offsets) < 0).any():
+        raise ValueError(f"{len(offsets)} offsets of pictures for {views} views do not agree")
+    return data, offsets
 
 
 def _array(dataset: h5py.Dataset, part: Part, raw: memoryview) -> NDArray[Any]:

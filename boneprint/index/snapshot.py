@@ -6,16 +6,19 @@ generation it covers the segments; a covered one is a left-over. Names of any ot
 
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from functools import cached_property
+from itertools import chain, compress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from boneprint.errors import StoreError
 from boneprint.index.gallery import Gallery
-from boneprint.index.segment import FloatArray, Identity, Segment, identity_of, read_segment
+from boneprint.index.rows import Rows
+from boneprint.index.segment import Identity, Segment, identity_of, read_segment
+from boneprint.nouns import Reference
 
 _SEGMENT_NAME = re.compile(r"(\d{10})\.h5")
 # A look fails only when a checkpoint ends during it. A hundred in a row is not a race but a fault.
@@ -31,7 +34,7 @@ class Snapshot:
 
     @property
     def generation(self) -> int:
-        """Number of the last append."""
+        """Number of the last change."""
         return self.parts[-1].generation
 
     @property
@@ -39,33 +42,72 @@ class Snapshot:
         """The base and the segments."""
         return (self.base, *self.segments)
 
+    @cached_property
+    def living(self) -> tuple[NDArray[np.bool_], ...]:
+        """For each part, (N,) which of its bones no later generation has removed."""
+        found, removed = [], set[str]()
+        for part in reversed(self.parts):
+            found.append(np.array([reference.bone_id not in removed for reference in part.references], dtype=bool))
+            removed |= part.removed
+        return tuple(reversed(found))
+
     @property
-    def views(self) -> int:
-        """M, the number of views in all parts."""
-        return sum(part.views for part in self.parts)
+    def hidden(self) -> list[Reference]:
+        """Bones that were removed and are in the files still, until the next checkpoint."""
+        return [
+            reference
+            for part, living in zip(self.parts, self.living)
+            for reference, lives in zip(part.references, living)
+            if not lives
+        ]
 
-    def views_by_bone(self) -> Iterator[FloatArray]:
-        """The (V, D) views of each bone in turn."""
-        return chain.from_iterable(part.views_by_bone() for part in self.parts)
+    @cached_property
+    def references(self) -> tuple[Reference, ...]:
+        """All enrolled bones."""
+        return tuple(
+            chain.from_iterable(compress(part.references, living) for part, living in zip(self.parts, self.living))
+        )
 
-    def joined_offsets(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """(N + 1,) int64 over the views of all parts."""
-        counts = [np.diff(part.offsets) for part in self.parts]
-        return np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
+    @property
+    def stored_bytes(self) -> int:
+        """Length of all files."""
+        return sum(part.identity[2] for part in self.parts)
 
     def gallery(self) -> Gallery:
-        """All bones; the vectors are the mapped base, or a copy in memory where segments are pending."""
-        base, parts = self.base, self.parts
+        """All bones; their rows stay in the files."""
+        begins, ends, checksums, unverified = [], [], [], []
+        start = 0
+        for part, living in zip(self.parts, self.living):
+            begins.append(start + part.offsets[:-1][living])
+            ends.append(start + part.offsets[1:][living])
+            found = part.block.checksums
+            checksums.append(np.zeros(living.sum(), np.uint32) if found is None else found[living])
+            unverified.append(np.full(living.sum(), found is not None))
+            start += part.views
+        blocks = tuple(part.block for part in self.parts)
         return Gallery(
-            references=tuple(chain.from_iterable(part.references for part in parts)),
-            vectors=_joined([part.vectors for part in parts]),
-            offsets=self.joined_offsets(),
-            angles_deg=_joined([part.angles_deg for part in parts]),
+            references=self.references,
+            rows=Rows(
+                blocks,
+                np.concatenate(begins),
+                np.concatenate(ends),
+                np.concatenate(checksums),
+                np.concatenate(unverified),
+            ),
+            angles_deg=np.concatenate([part.angles_deg for part in self.parts]),
             generation=self.generation,
-            embedder=base.embedder,
-            graph_bones=len(base.references),
-            stored_graph=base.graph,
+            embedder=self.base.embedder,
+            indexed=np.flatnonzero(self.living[0]),
+            stored_graph=self.base.graph,
+            picture=self._picture,
         )
+
+    def _picture(self, row: int) -> bytes | None:
+        for part in self.parts:
+            if row < part.views:
+                return bytes(part.picture(row)) or None
+            row -= part.views
+        raise IndexError(row)
 
 
 def wal_folder(store: Path) -> Path:
@@ -99,12 +141,12 @@ def take_snapshot(store: Path, previous: Snapshot | None = None) -> Snapshot:
         # A checkpoint may rename a new base over the old one and remove segments between any two of these lines. It
         # renames first: when the base is still the same after the segments were read, they were all there.
         try:
-            base = _read(store, known, mapped=True)
+            base = _read(store, known)
         except FileNotFoundError:
             raise StoreError(base_missing(store)) from None
         try:
             generations = [number for number in segment_generations(store) if number > base.generation]
-            segments = tuple(_read(segment_path(store, number), known, mapped=False) for number in generations)
+            segments = tuple(_read(segment_path(store, number), known) for number in generations)
         except FileNotFoundError:
             continue
         if identity_of(store) == base.identity:
@@ -124,18 +166,18 @@ def take_snapshot(store: Path, previous: Snapshot | None = None) -> Snapshot:
     )
 
 
-def _read(path: Path, known: dict[Identity, Segment], mapped: bool) -> Segment:
+def _read(path: Path, known: dict[Identity, Segment]) -> Segment:
     identity = identity_of(path)
     if identity is None or identity not in known:
-        segment = read_segment(path, mapped=mapped)
+        segment = read_segment(path)
         identity = segment.identity
         known[identity] = segment
     return known[identity]
 
 
 def _check_kinship(segment: Segment, base: Segment, number: int) -> None:
-    found = (segment.store_id, segment.embedder, segment.dim, segment.generation)
-    if found != (base.store_id, base.embedder, base.dim, number):
+    found = (segment.store_id, segment.embedder, segment.dim, segment.half, segment.generation)
+    if found != (base.store_id, base.embedder, base.dim, base.half, number):
         raise StoreError(
             f"{segment.path}: generation {segment.generation} of store {segment.store_id} ({segment.embedder}), "
             f"expected generation {number} of store {base.store_id} ({base.embedder}). Move this file away."
@@ -150,12 +192,3 @@ def base_missing(store: Path) -> str:
             "Restore it from a backup, or move that folder away to begin a new store."
         )
     return f"{store}: no such file, expected a boneprint store. Make one with `boneprint ingest`, or name it with --db."
-
-
-def _joined(arrays: list[FloatArray]) -> FloatArray:
-    filled = [array for array in arrays if len(array)]
-    if len(filled) < 2:
-        return filled[0] if filled else arrays[0]
-    joined = np.concatenate(filled)
-    joined.setflags(write=False)
-    return joined

@@ -1,22 +1,25 @@
 """The store: enrolled bones in one HDF5 file that is never edited in place, with one writer and many readers."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, compress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from boneprint.errors import StoreError
 from boneprint.index.check import Finding, check
 from boneprint.index.enrolment import check_enrolments
 from boneprint.index.gallery import Gallery
 from boneprint.index.graph import EXACT_VIEWS, PrototypeGraph
+from boneprint.index.prototypes import Cover, cover_of
 from boneprint.index.publish import TEMPORARY, WriterLock, make_folder, publish
-from boneprint.index.segment import read_segment, write_segment
+from boneprint.index.segment import Segment, read_segment
 from boneprint.index.snapshot import (
     Snapshot,
     base_missing,
@@ -25,7 +28,10 @@ from boneprint.index.snapshot import (
     take_snapshot,
     wal_folder,
 )
-from boneprint.nouns import Enrolment
+from boneprint.index.write import Content, write_segment
+from boneprint.nouns import Enrolment, Reference
+
+_NO_ANGLES = np.zeros(0, np.float32)
 
 
 class Store:
@@ -41,7 +47,15 @@ class Store:
         self._closed = False
 
     @classmethod
-    def open(cls, path: str | Path, *, writable: bool = False, embedder: str | None = None, dim: int = 128) -> Self:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        writable: bool = False,
+        embedder: str | None = None,
+        dim: int = 128,
+        half: bool = False,
+    ) -> Self:
         """Open a store; opened for writing it is made where there is none.
 
         Parameters
@@ -50,6 +64,8 @@ class Store:
         writable : become the one writer, and remove what a killed writer left behind
         embedder : id of what makes the vectors, e.g. "compact-1:ab12cd34ef56"; a store of another one is refused
         dim : D of a store that is made now; an existing one keeps its own
+        half : whether a store that is made now keeps its vectors in half precision (float16); an existing one keeps to
+            its own
 
         Raises
         ------
@@ -72,7 +88,7 @@ class Store:
             lock.acquire()
             try:
                 if not path.exists():
-                    _make(path, embedder, dim)
+                    _make(path, embedder, dim, half)
                 snapshot = take_snapshot(path)
                 _check_embedder(path, snapshot, embedder)
                 _remove_left_overs(path, snapshot.base.generation)
@@ -102,14 +118,35 @@ class Store:
         return self._snapshot.base.dim
 
     @property
+    def half(self) -> bool:
+        """Whether vectors are kept in half precision."""
+        return self._snapshot.base.half
+
+    @property
     def generation(self) -> int:
-        """Number of the last append that this object has made or seen."""
+        """Number of the last change that this object has made or seen."""
         return self._snapshot.generation
 
     @property
     def pending(self) -> int:
         """How many segments wait for a checkpoint, as last seen; each costs a reader about a millisecond to open."""
         return len(self._snapshot.segments)
+
+    @property
+    def worth_merging(self) -> bool:
+        """Whether a checkpoint pays: it writes everything anew, and the index of a large gallery takes a minute."""
+        base, segments = self._snapshot.base, self._snapshot.segments
+        return bool(segments) and (base.views <= EXACT_VIEWS or 10 * sum(part.views for part in segments) >= base.views)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Length of all files of the store, as last seen."""
+        return self._snapshot.stored_bytes
+
+    @property
+    def hidden(self) -> list[Reference]:
+        """Bones that were removed and are still in the files, as last seen; a checkpoint leaves them out."""
+        return self._snapshot.hidden
 
     def append(self, enrolments: Sequence[Enrolment]) -> int:
         """Add bones; when this returns they survive a killed process and a power cut.
@@ -131,38 +168,69 @@ class Store:
         self._check_writable()
         self._refresh_if_published()
         if self._bone_ids is None:
-            references = chain.from_iterable(part.references for part in self._snapshot.parts)
-            self._bone_ids = {reference.bone_id for reference in references}
+            self._bone_ids = {reference.bone_id for reference in self._snapshot.references}
         check_enrolments(self._path, enrolments, self._bone_ids, self.dim)
         if not enrolments:
             return self.generation
-        base = self._snapshot.base
-        generation = self.generation + 1
-        target = segment_path(self._path, generation)
-        with _told(self._path):
-            make_folder(target.parent)
-            publish(
-                target,
-                lambda path: write_segment(
-                    path,
-                    store_id=base.store_id,
-                    embedder=base.embedder,
-                    dim=base.dim,
-                    generation=generation,
-                    references=[enrolment.reference for enrolment in enrolments],
-                    vectors=[enrolment.vectors for enrolment in enrolments],
-                    offsets=np.cumsum([0, *(len(enrolment.vectors) for enrolment in enrolments)], dtype=np.int64),
-                    angles_deg=np.concatenate([enrolment.angles_deg for enrolment in enrolments]),
+        self._publish_segment(
+            replace(
+                self._content(self.generation + 1),
+                references=[enrolment.reference for enrolment in enrolments],
+                vectors=[enrolment.vectors for enrolment in enrolments],
+                counts=np.array([len(enrolment.vectors) for enrolment in enrolments]),
+                angles_deg=np.concatenate([enrolment.angles_deg for enrolment in enrolments]),
+                pictures=list(
+                    chain.from_iterable(
+                        enrolment.pictures or [b""] * len(enrolment.vectors) for enrolment in enrolments
+                    )
                 ),
             )
+        )
         self._bone_ids.update(enrolment.reference.bone_id for enrolment in enrolments)
-        self._snapshot = Snapshot(base, (*self._snapshot.segments, read_segment(target, mapped=False)))
-        return generation
+        return self.generation
 
-    def checkpoint(self) -> int:
+    def remove(self, bone_ids: Iterable[str], *, erase: bool = False) -> int:
+        """Hide bones from every search that begins after this has returned.
+
+        Parameters
+        ----------
+        bone_ids : which; of enrolled bones
+        erase : leave none of their bytes in any file of the store either, and none of those that were removed before.
+            A reader that has the old file open keeps it until it closes it, and the file system may keep what was
+            written to the disk until it is written over
+
+        Returns
+        -------
+        int
+            The new generation; the present one if there was nothing to remove.
+
+        Raises
+        ------
+        StoreError
+            If a bone is not enrolled, vectors are damaged, or the disk refuses.
+        """
+        self._check_writable()
+        self._refresh_if_published()
+        gone = set(bone_ids)
+        unknown = gone - {reference.bone_id for reference in self._snapshot.references}
+        if unknown:
+            raise StoreError(f"{self._path}: no bone {min(unknown)!r}, expected one that is enrolled. Check its id.")
+        self._bone_ids = None
+        if erase and (gone or self._snapshot.hidden):
+            self._merge(self.generation + 1, without=gone)
+        elif gone:
+            self._publish_segment(replace(self._content(self.generation + 1), removed=sorted(gone)))
+        return self.generation
+
+    def checkpoint(self, *, threads: int = 1) -> int:
         """Merge the segments into a new base, with an index where the gallery is large; the generation stays.
 
-        All vectors are verified before they are copied. Readers keep what they have.
+        All vectors are verified before they are copied; what was removed is left out; a base of an older format is
+        written in the present one. Readers keep what they have.
+
+        Parameters
+        ----------
+        threads : to build the index with. One makes it byte for byte the same every time, more are faster
 
         Returns
         -------
@@ -176,32 +244,12 @@ class Store:
         """
         self._check_writable()
         self._snapshot = snapshot = take_snapshot(self._path, self._snapshot)
-        unindexed = snapshot.base.views > EXACT_VIEWS and self._base_graph() is None
-        if snapshot.segments or unindexed:
-            for part in snapshot.parts:
-                part.verify_vectors()
-            graph = None
-            if snapshot.views > EXACT_VIEWS:
-                graph = PrototypeGraph.built(snapshot.views_by_bone(), self.dim, self._base_graph()).stored()
+        unindexed = snapshot.base.views > EXACT_VIEWS and _graph_of(snapshot.base) is None
+        if snapshot.segments or unindexed or snapshot.base.outdated:
+            self._merge(snapshot.generation, threads=threads)
+        else:
             with _told(self._path):
-                publish(
-                    self._path,
-                    lambda path: write_segment(
-                        path,
-                        store_id=snapshot.base.store_id,
-                        embedder=snapshot.base.embedder,
-                        dim=snapshot.base.dim,
-                        generation=snapshot.generation,
-                        references=list(chain.from_iterable(part.references for part in snapshot.parts)),
-                        vectors=[part.vectors for part in snapshot.parts],
-                        offsets=snapshot.joined_offsets(),
-                        angles_deg=np.concatenate([part.angles_deg for part in snapshot.parts]),
-                        graph=graph,
-                    ),
-                )
-            self._snapshot = take_snapshot(self._path)
-        with _told(self._path):
-            _remove_left_overs(self._path, self._snapshot.base.generation)
+                _remove_left_overs(self._path, snapshot.base.generation)
         return self.generation
 
     def gallery(self) -> Gallery:
@@ -246,17 +294,72 @@ class Store:
             self._snapshot = take_snapshot(self._path, self._snapshot)
             self._bone_ids = None
 
-    def _base_graph(self) -> PrototypeGraph | None:
-        """The index that the base holds; None where it holds none that is in order."""
+    def _content(self, generation: int) -> Content:
         base = self._snapshot.base
-        try:
-            stored = base.graph()
-            return stored and PrototypeGraph.restored(*stored, bones=len(base.references), dim=base.dim)
-        except (StoreError, ValueError):
-            return None
+        return Content(base.store_id, base.embedder, base.dim, base.half, generation)
+
+    def _publish_segment(self, content: Content) -> None:
+        target = segment_path(self._path, content.generation)
+        with _told(self._path):
+            make_folder(target.parent)
+            publish(target, lambda path: write_segment(path, content))
+        self._snapshot = Snapshot(self._snapshot.base, (*self._snapshot.segments, read_segment(target)))
+
+    def _merge(self, generation: int, *, without: Set[str] = frozenset(), threads: int = 1) -> None:
+        """Publish a new base of all bones but some, and remove the segments that it covers."""
+        snapshot = self._snapshot
+        kept = [
+            (part, living & np.array([reference.bone_id not in without for reference in part.references], dtype=bool))
+            for part, living in zip(snapshot.parts, snapshot.living)
+        ]
+        for part, _ in kept:
+            part.verify_all()
+        counts = np.concatenate([np.diff(part.offsets)[chosen] for part, chosen in kept])
+        runs = [(part, first, last) for part, chosen in kept for first, last in _row_runs(part, chosen)]
+        graph = None
+        if counts.sum() > EXACT_VIEWS:
+            graph = PrototypeGraph.built(_covers(kept), self.dim, threads=threads).stored()
+        content = replace(
+            self._content(generation),
+            references=[reference for part, chosen in kept for reference in compress(part.references, chosen.tolist())],
+            vectors=[part.block.rows[first:last] for part, first, last in runs],
+            counts=counts,
+            angles_deg=np.concatenate([part.angles_deg[first:last] for part, first, last in runs] or [_NO_ANGLES]),
+            pictures=[part.picture(row) for part, first, last in runs for row in range(first, last)]
+            if any(part.has_pictures for part in snapshot.parts)
+            else (),
+            graph=graph,
+        )
+        with _told(self._path):
+            publish(self._path, lambda path: write_segment(path, content))
+            self._snapshot = take_snapshot(self._path)
+            _remove_left_overs(self._path, self._snapshot.base.generation)
 
 
-def _make(path: Path, embedder: str | None, dim: int) -> None:
+def _row_runs(part: Segment, chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Ranges of rows that hold the chosen bones of a file, as few as that takes."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
+    return [(int(part.offsets[first]), int(part.offsets[last])) for first, last in zip(edges[::2], edges[1::2])]
+
+
+def _covers(kept: Sequence[tuple[Segment, NDArray[np.bool_]]]) -> Iterator[Cover]:
+    """What stands for each bone in the graph: taken from the graph of the file it is in, or else made."""
+    for part, chosen in kept:
+        graph = _graph_of(part)
+        for bone in np.flatnonzero(chosen).tolist():
+            first, last = part.offsets[bone : bone + 2]
+            yield graph.cover(bone) if graph else cover_of(part.block.rows[first:last])
+
+
+def _graph_of(part: Segment) -> PrototypeGraph | None:
+    """The index that a file holds; None where it holds none that is in order."""
+    try:
+        return part.graph()
+    except (StoreError, ValueError):
+        return None
+
+
+def _make(path: Path, embedder: str | None, dim: int, half: bool) -> None:
     if segment_generations(path):
         # They would become part of the new store, with whatever made them.
         raise StoreError(base_missing(path))
@@ -264,20 +367,8 @@ def _make(path: Path, embedder: str | None, dim: int) -> None:
         raise StoreError(f"{path}: no such file, and without an embedder id none can be made. Give embedder=.")
     if dim < 1:
         raise StoreError(f"{path}: fingerprints of dimension {dim}, expected at least 1.")
-    publish(
-        path,
-        lambda temporary: write_segment(
-            temporary,
-            store_id=uuid.uuid4().hex,
-            embedder=embedder,
-            dim=dim,
-            generation=0,
-            references=[],
-            vectors=[],
-            offsets=np.zeros(1, np.int64),
-            angles_deg=np.zeros(0, np.float32),
-        ),
-    )
+    empty = Content(uuid.uuid4().hex, embedder, dim, half, generation=0)
+    publish(path, lambda temporary: write_segment(temporary, empty))
 
 
 def _check_embedder(path: Path, snapshot: Snapshot, embedder: str | None) -> None:

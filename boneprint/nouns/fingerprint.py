@@ -17,6 +17,7 @@ class Fingerprint:
     ----------
     vectors : for each canvas height in mm, (P, D) float32 unit rows
     embedder : id of what made them
+    all_round : whether the views show one bone from all sides, as those of a CT do
 
     Raises
     ------
@@ -26,6 +27,7 @@ class Fingerprint:
 
     vectors: Mapping[float, NDArray[np.float32]]
     embedder: str
+    all_round: bool = False
 
     def __post_init__(self) -> None:
         shapes = {np.shape(rows) for rows in self.vectors.values()}

@@ -20,6 +20,7 @@ class Radiograph:
     spacing_mm : mm per (square) pixel in the plane of the bone, or None where unknown; never guessed.
     view : what is known of the direction, e.g. "AP", "ML", "axis 30"; or None.
     source : where it came from, for messages.
+    notes : sentences for the user about what the reader had to do or cannot know.
 
     Raises
     ------
@@ -31,6 +32,7 @@ class Radiograph:
     spacing_mm: float | None
     view: str | None = None
     source: str = "radiograph"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         pixels = np.ascontiguousarray(self.pixels, dtype=np.float32)

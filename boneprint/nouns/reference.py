@@ -1,6 +1,7 @@
 """What is enrolled, what a search returns, and how a verification is said."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ class Reference:
 
     ``part`` names the bone within its source ("whole", "part:part-2", "label:MAP:femur_left"); (source_hash, part) is
     what makes ingestion resumable. ``canvas_mm`` is the height of the field of view its views were embedded on.
+    ``laterality`` and ``species`` are None where unknown.
     """
 
     bone_id: str
@@ -24,6 +26,7 @@ class Reference:
     source_hash: str
     part: str
     canvas_mm: float
+    species: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +38,13 @@ class Enrolment:
     reference : who it is
     vectors : (V, D) float32, unit rows
     angles_deg : (V,) float32, rotation of each view about the long axis (0 = AP, 90 = ML); NaN where unknown
+    pictures : the V views as PNG files, to be looked at later; or none
     """
 
     reference: Reference
     vectors: FloatArray
     angles_deg: FloatArray
+    pictures: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,9 @@ class Threshold:
 class Candidate:
     """One bone of a search result.
 
-    ``angle_deg`` is the enrolled view nearest to the first probe. ``log10_lr`` is None where the embedder was not
-    calibrated for such a comparison: another size of bone, more than two probes.
+    ``angle_deg`` is the enrolled view nearest to the first probe, ``picture`` that view as a PNG file where the
+    database keeps pictures. ``log10_lr`` is None where the embedder was not calibrated for such a comparison: another
+    size of bone, more than two probes.
     """
 
     rank: int
@@ -72,19 +78,30 @@ class Candidate:
     angle_deg: float
     within_margin: bool
     log10_lr: float | None
+    picture: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Candidates of one search, best first, and what was searched."""
+    """Candidates of one search, best first, and what was searched.
+
+    Of the first ``certified`` candidates it is proved that no other bone is nearer; ``certified_exact`` says whether
+    that is all of them. ``scores`` is the distance of every bone that was searched, by bone id, where asked for.
+    """
 
     candidates: tuple[Candidate, ...]
     bones: int
     views: int
     generation: int
     threshold: Threshold
-    certified_exact: bool
+    certified: int
     seconds: float
+    scores: Mapping[str, float] | None = field(default=None, repr=False)
+
+    @property
+    def certified_exact(self) -> bool:
+        """Whether the candidates are proved to be the nearest bones, in this order."""
+        return self.certified == len(self.candidates)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ class Scan:
     """One CT as it was read: the volume and what its file says of it.
 
     ``source_hash`` is the SHA-256 of the content (not of names or places); ``laterality`` is "L", "R" or None;
-    ``notes`` are sentences for the user about what the reader had to do.
+    ``notes`` are sentences for the user about what the reader had to do; ``coarsest_mm`` is the largest distance
+    between neighbouring samples as the scanner recorded them, before any resampling, or None where unknown.
     """
 
     volume: Volume
@@ -70,3 +71,4 @@ class Scan:
     body_part: str | None = None
     laterality: str | None = None
     notes: tuple[str, ...] = field(default=())
+    coarsest_mm: float | None = None

@@ -6,8 +6,9 @@ The face is lazy: pydicom, nibabel and Pillow are loaded by the first call that 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from boneprint.read.content import content_hash
     from boneprint.read.dicom.write import write_ct_series
-    from boneprint.read.discovery import CtSource, Discovery, find_series
+    from boneprint.read.discovery import CtSource, Discovery, find_series, holds_ct
     from boneprint.read.image import write_png
     from boneprint.read.nifti import LabelMap, read_labels
     from boneprint.read.radiograph import read_radiograph
@@ -16,7 +17,9 @@ __all__ = [
     "CtSource",
     "Discovery",
     "LabelMap",
+    "content_hash",
     "find_series",
+    "holds_ct",
     "read_labels",
     "read_radiograph",
     "write_ct_series",
@@ -27,7 +30,9 @@ _HOMES = {
     "CtSource": "discovery",
     "Discovery": "discovery",
     "LabelMap": "nifti",
+    "content_hash": "content",
     "find_series": "discovery",
+    "holds_ct": "discovery",
     "read_labels": "nifti",
     "read_radiograph": "radiograph",
     "write_ct_series": "dicom.write",

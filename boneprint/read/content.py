@@ -91,7 +91,7 @@ def content_hash(paths: Iterable[Path]) -> str:
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
-def refusal(path: Path | str, error: Exception, way_out: str) -> ReadError:
+def refusal(path: Path | str, error: BaseException, way_out: str) -> ReadError:
     """Say a foreign library's error as ours: file, finding, way out, in one line."""
     finding = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     finding = " ".join(finding.split()) or type(error).__name__

@@ -19,6 +19,7 @@ from boneprint.errors import BoneprintError, ReadError
 from boneprint.nouns import Radiograph
 from boneprint.read.content import refusal
 from boneprint.read.square import plausible_mm, square_pixels
+from boneprint.read.tidy import tidied
 
 LARGEST_PICTURE = 100_000_000  # pixels: a long-leg mosaic has 40 million; more is a decompression bomb
 # Defaults of screens, scanners, printers and image programs; 25.4 / dpi would be a spacing only by accident.
@@ -28,7 +29,8 @@ _WRITER = "boneprint"
 
 
 def read_image(path: Path, *, pixel_spacing_mm: float | None = None, view: str | None = None) -> Radiograph:
-    """Read a picture file as a radiograph; colour becomes grey, an EXIF rotation is carried out.
+    """Read a picture file as a radiograph; colour becomes grey, an EXIF rotation is carried out,
+    and what is no X-ray shadow is taken away (`tidy`) unless boneprint wrote the picture.
 
     Parameters
     ----------
@@ -50,7 +52,8 @@ def read_image(path: Path, *, pixel_spacing_mm: float | None = None, view: str |
                 row_mm, column_mm = spacing_of(picture)
                 if upright.size != picture.size:
                     row_mm, column_mm = column_mm, row_mm
-                written_view = picture.info.get("View") if picture.info.get("Software") == _WRITER else None
+                ours = picture.info.get("Software") == _WRITER
+                written_view = picture.info.get("View") if ours else None
                 pixels = _grey(upright, picture)
     except ReadError:
         raise
@@ -58,8 +61,9 @@ def read_image(path: Path, *, pixel_spacing_mm: float | None = None, view: str |
         raise refusal(path, error, "The picture is damaged; export it again as PNG, JPEG, TIFF or DICOM.") from error
     pixels, ratio_mm = square_pixels(pixels, row_mm or 1.0, column_mm or 1.0)
     spacing_mm = pixel_spacing_mm or (ratio_mm if row_mm else None)
+    pixels, notes = (pixels, ()) if ours else tidied(pixels, may_be_inverted=True)
     try:
-        return Radiograph(pixels, spacing_mm, view or written_view, str(path))
+        return Radiograph(pixels, spacing_mm, view or written_view, str(path), notes)
     except BoneprintError as error:
         raise ReadError(f"{error} Check that the file is the radiograph you meant.") from error
 

@@ -1,5 +1,6 @@
 """NIfTI: a CT, or a map of labels over a CT. Patient axes are turned from NIfTI's RAS to our LPS."""
 
+import gzip
 import html
 import re
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 
 from boneprint.errors import BoneprintError, ReadError
 from boneprint.nouns import AIR_HU, Volume
-from boneprint.read.content import refusal
+from boneprint.read.content import kind_of, refusal
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # metre, mm, micron (NIfTI-1.1); unsaid means mm
+_KNOWN_NAMES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 _INTENT_LABEL = 1002  # NIFTI_INTENT_LABEL
 _LARGEST_GRID = 2**30  # voxels, 2 GiB of HU: a whole body of 1500 slices has 0.4 of it; more is a decompression bomb
 _LABEL = re.compile(r'<Label\s[^>]*?Key="(\d+)"[^>]*>\s*(?:<!\[CDATA\[(.*?)\]\]>|([^<]*))\s*</Label>', re.DOTALL)
@@ -30,7 +32,7 @@ class LabelMap:
 
     Parameters
     ----------
-    labels : (Z, Y, X) uint16 or int32; 0 is background
+    labels : (Z, Y, X) uint8 or uint16; 0 is background
     affine : (4, 4) float64, voxel centre (x, y, z, 1) to patient LPS mm
     names : label to name where the file says so (TotalSegmentator's does), else empty
     source : the file, for messages
@@ -131,23 +133,32 @@ def read_ct(path: Path) -> tuple[Volume, tuple[str, ...]]:
 
 
 def read_labels(path: Path | str) -> LabelMap:
-    """Read a map of labels, with their names where a header extension holds them (as TotalSegmentator writes it).
+    """Read a map of labels from NIfTI or DICOM SEG, with their names.
+
+    Of a NIfTI the names are those of a header extension, as TotalSegmentator writes it; of a SEG those of its codes.
 
     Raises
     ------
     ReadError
-        If it is no NIfTI, damaged, of unknown orientation, or holds anything but whole, non-negative numbers.
+        If it is neither, damaged, of unknown orientation, or holds anything but whole, non-negative numbers.
     """
     path = Path(path)
+    if kind_of(path) == "dicom":
+        from boneprint.read.dicom.segmentation import read_segmentation
+
+        return read_segmentation(path)
     image = _opened(path)
     affine = _affine(path, image)
     values = _voxels(path, image)
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535 or (values != np.rint(values)).any():
+    # Whole numbers are looked at as they are: a whole body's labels in floating point would not fit into memory.
+    fractions = values.dtype.kind == "f" and (not np.isfinite(values).all() or bool((values != np.rint(values)).any()))
+    if fractions or values.min() < 0 or values.max() > 65535:
         raise ReadError(
             f"{path}: values from {values.min():g} to {values.max():g}, expected whole label numbers from 0 to 65535. "
             "Give the label map, not the CT."
         )
-    return LabelMap(np.ascontiguousarray(values.astype(np.uint16).T), affine, _label_names(image), str(path))
+    labels = np.ascontiguousarray(values.astype(np.uint8 if values.max() < 256 else np.uint16, copy=False).T)
+    return LabelMap(labels, affine, _label_names(image), str(path))
 
 
 @contextmanager
@@ -164,7 +175,7 @@ def _opened(path: Path) -> Any:
     """A NIfTI image; Any, as half of nibabel is untyped."""
     try:
         with _quiet():
-            image = nibabel.load(path)
+            image = nibabel.load(path) if path.name.lower().endswith(_KNOWN_NAMES) else _nameless(path)
         if not isinstance(image, nibabel.Nifti1Pair):  # NIfTI-2 is a subclass
             raise ReadError(f"{path}: {type(image).__name__}, expected NIfTI. Convert it to .nii or .nii.gz.")
         return image
@@ -172,6 +183,16 @@ def _opened(path: Path) -> Any:
         raise
     except Exception as error:  # a damaged header raises whatever the parser stumbled over
         raise refusal(path, error, "Expected NIfTI (.nii or .nii.gz); convert the file again.") from error
+
+
+def _nameless(path: Path) -> Any:
+    """A single-file NIfTI whose name does not say so, which nibabel goes by."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as file:
+        kind = nibabel.Nifti2Image if file.read(12)[4:8] == b"n+2\x00" else nibabel.Nifti1Image
+    holder = nibabel.FileHolder(fileobj=gzip.open(path)) if packed else nibabel.FileHolder(filename=str(path))  # noqa: SIM115
+    return kind.from_file_map({"header": holder, "image": holder})  # type: ignore[no-untyped-call]
 
 
 def _voxels(path: Path, image: Any) -> NDArray[np.generic]:

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 
 from boneprint.errors import ReadError
 from boneprint.read.content import refusal
+from boneprint.read.dicom.frames import ENHANCED_CT, frame_tags
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
-_ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")  # enhanced, legacy converted enhanced
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _DIRECTORY = "1.2.840.10008.1.3.10"
+_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 _NOT_A_SLICE = {"LOCALIZER", "SCOUT", "SCREEN SAVE", "DOSE_INFO", "DOSE INFO", "REPORT"}
 
 # Everything that is looked at. Name and birth date are not among them, so they are never even read.
@@ -44,6 +45,8 @@ _TAGS = [
     "RescaleSlope",
     "RescaleIntercept",
     "GantryDetectorTilt",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 ]
 
 
@@ -51,9 +54,13 @@ class SetAside(Exception):  # noqa: N818  (it is no error: the file is sound, an
     """A file that is not wanted here; its text is the reason."""
 
 
+class DirectoryFound(SetAside):
+    """A DICOMDIR."""
+
+
 @dataclass(frozen=True, eq=False)
 class SliceHeader:
-    """What sorting, grouping and naming need to know of one CT slice.
+    """What sorting, grouping and naming need to know of one CT slice: a file, or a frame of one (``frame``, from 0).
 
     ``spacing_mm`` is DICOM's (between rows, between columns); ``orientation`` holds the unit vectors of rising
     column and rising row index, ``position_mm`` the centre of the first voxel, both in patient LPS.
@@ -74,6 +81,12 @@ class SliceHeader:
     slope: float
     intercept: float
     tilt_deg: float
+    frame: int = 0
+
+    @property
+    def name(self) -> str:
+        """What a message calls it."""
+        return self.path.name if not self.frame else f"{self.path.name}, frame {self.frame + 1}"
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -106,61 +119,69 @@ def read_dataset(path: Path, *, header_only: bool = False) -> FileDataset:
         raise refusal(path, error, "The file is damaged; export it again.") from error
 
 
-def read_slice_header(path: Path) -> SliceHeader:
-    """Read the tags of a CT slice.
+def read_slice_headers(path: Path) -> list[SliceHeader]:
+    """Read the tags of a CT slice, or of every frame of an enhanced multi-frame CT.
 
     Raises
     ------
     SetAside
         If the file is sound DICOM but no CT slice: another modality, a localiser, a screen capture.
     ReadError
-        If it is a CT that cannot be used: damaged, without geometry, or multi-frame.
+        If it is a CT that cannot be used: damaged, or without geometry.
     """
     dataset = read_dataset(path, header_only=True)
     try:
         with quiet():
-            _check_kind(path, dataset)
-            return _slice_header(path, dataset)
+            if _check_kind(path, dataset) not in ENHANCED_CT:
+                _check_picture(path, dataset)
+                return [_slice_header(path, dataset)]
+            headers = []
+            for frame, tags in enumerate(frame_tags(path, dataset)):
+                _check_picture(path, tags, frames=None)
+                headers.append(_slice_header(path, tags, frame))
+            return headers
     except (SetAside, ReadError):
         raise
     except Exception as error:  # a malformed value raises when it is first looked at, as whatever it likes
         raise refusal(path, error, "The DICOM tags are damaged; export the file again.") from error
 
 
-def _check_kind(path: Path, dataset: FileDataset) -> None:
+def _check_kind(path: Path, dataset: FileDataset) -> str:
+    """The SOP class of a CT."""
     meta = getattr(dataset, "file_meta", None)
     sop_class = text(dataset, "SOPClassUID") or str(getattr(meta, "MediaStorageSOPClassUID", "") or "")
     modality = text(dataset, "Modality").upper()[:16]  # as long as a DICOM code may be
     if sop_class == _DIRECTORY:
-        raise SetAside("a DICOMDIR; the files that it lists are found by themselves")
+        raise DirectoryFound("a DICOMDIR; the files that it lists are looked at")
     if not modality and not sop_class and "Rows" not in dataset:
         raise ReadError(
             f"{path}: DICOM without modality or picture, expected a CT slice. "
             "The file is damaged or cut short; export it again."
         )
-    if sop_class in _ENHANCED_CT:
-        raise ReadError(
-            f"{path}: an enhanced multi-frame CT, expected one slice per file. "
-            "Export it as a classic (single-frame) CT series, or convert it to NIfTI."
-        )
     if sop_class.startswith(_SECONDARY_CAPTURE):
         raise SetAside("a secondary capture, not a CT slice")
-    if modality not in ("CT", "") or (not modality and sop_class != CT_IMAGE):
+    if sop_class == _SEGMENTATION:
+        raise SetAside("a segmentation (DICOM SEG), not a CT; give it with --labels")
+    if modality not in ("CT", "") or (not modality and sop_class not in (CT_IMAGE, *ENHANCED_CT)):
         raise SetAside(f"modality {modality or 'unknown'}, not CT")
-    if sop_class not in (CT_IMAGE, ""):
+    if sop_class not in (CT_IMAGE, *ENHANCED_CT, ""):
         raise SetAside(f"no CT slice (SOP class {sop_class})")
+    return sop_class
+
+
+def _check_picture(path: Path, dataset: Dataset, *, frames: int | None = 1) -> None:
     odd = {part.upper() for part in texts(dataset, "ImageType")} & _NOT_A_SLICE
     if odd:
         raise SetAside(f"a localiser or report (image type {', '.join(sorted(odd))}), not a CT slice")
     if int(dataset.get("SamplesPerPixel") or 1) != 1:
         raise SetAside("a colour picture, not a CT slice")
-    if int(dataset.get("NumberOfFrames") or 1) != 1:
+    if frames is not None and int(dataset.get("NumberOfFrames") or 1) != frames:
         raise ReadError(
             f"{path}: {int(dataset.NumberOfFrames)} frames, expected one slice per file. Export a single-frame series."
         )
 
 
-def _slice_header(path: Path, dataset: FileDataset) -> SliceHeader:
+def _slice_header(path: Path, dataset: Dataset, frame: int = 0) -> SliceHeader:
     spacing = _numbers(path, dataset, "PixelSpacing", 2)
     if not (spacing > 0).all():
         raise ReadError(f"{path}: PixelSpacing {spacing.tolist()} mm, expected two positive numbers. Export it again.")
@@ -182,10 +203,11 @@ def _slice_header(path: Path, dataset: FileDataset) -> SliceHeader:
         slope=slope,
         intercept=float(intercept),
         tilt_deg=float(dataset.get("GantryDetectorTilt") or 0),
+        frame=frame,
     )
 
 
-def _orientation(path: Path, dataset: FileDataset) -> NDArray[np.float64]:
+def _orientation(path: Path, dataset: Dataset) -> NDArray[np.float64]:
     """Two orthonormal rows; what rounding in the file left over is removed."""
     vectors = _numbers(path, dataset, "ImageOrientationPatient", 6).reshape(2, 3)
     lengths = np.linalg.norm(vectors, axis=1)
@@ -200,7 +222,7 @@ def _orientation(path: Path, dataset: FileDataset) -> NDArray[np.float64]:
     return np.stack([across, down / np.linalg.norm(down)])
 
 
-def _numbers(path: Path, dataset: FileDataset, keyword: str, count: int) -> NDArray[np.float64]:
+def _numbers(path: Path, dataset: Dataset, keyword: str, count: int) -> NDArray[np.float64]:
     value = dataset.get(keyword)
     found = [] if value is None or value == "" else list(value) if count > 1 and not isinstance(value, str) else [value]
     numbers = np.array([float(number) for number in found])
@@ -212,7 +234,7 @@ def _numbers(path: Path, dataset: FileDataset, keyword: str, count: int) -> NDAr
     return numbers
 
 
-def text(dataset: FileDataset, keyword: str) -> str:
+def text(dataset: Dataset, keyword: str) -> str:
     """Return a tag's text in one clean line; "" where it is missing or empty.
 
     DICOM allows 64 characters; a damaged length would otherwise draw the tags that follow, a name among them, into it.
@@ -222,7 +244,7 @@ def text(dataset: FileDataset, keyword: str) -> str:
     return " ".join(clean.split())[:64]
 
 
-def texts(dataset: FileDataset, keyword: str) -> list[str]:
+def texts(dataset: Dataset, keyword: str) -> list[str]:
     """Return a tag's several texts; [] where it is missing or empty."""
     value = dataset.get(keyword)
     if value is None or value == "":
@@ -230,7 +252,7 @@ def texts(dataset: FileDataset, keyword: str) -> list[str]:
     return [" ".join(str(part).split())[:16] for part in ([value] if isinstance(value, str) else value)]
 
 
-def laterality_of(dataset: FileDataset) -> str | None:
+def laterality_of(dataset: Dataset) -> str | None:
     """Return "L" or "R" where a tag says so; paired, unpaired and unknown are None."""
     for keyword in ("ImageLaterality", "FrameLaterality", "Laterality"):
         side = text(dataset, keyword).upper()

@@ -1,0 +1,134 @@
+"""What is no X-ray shadow is taken out of a picture; a calibration ball gives its scale."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from boneprint.errors import ReadError
+from boneprint.nouns import Radiograph
+from boneprint.read import read_radiograph, write_png
+from boneprint.read.marker import find_balls, scaled_by_marker
+from boneprint.read.tidy import tidied
+
+AIR, FLESH, BONE = 40.0, 110.0, 190.0
+
+
+def limb(shape=(480, 360), seed=0):
+    """A shaft with two wider ends in a cylinder of flesh, in the open beam, with noise; bone bright."""
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
+    across = np.abs(x - shape[1] / 2)
+    flesh = np.sqrt(np.clip(1 - (across / (0.3 * shape[1])) ** 2, 0, 1))
+    width = 18 + 14 * np.abs(2 * y / shape[0] - 1) ** 3
+    bone = np.sqrt(np.clip(1 - (across / width) ** 2, 0, 1))
+    noise = np.random.default_rng(seed).normal(0, 1.0, shape)
+    return (AIR + (FLESH - AIR) * flesh + (BONE - FLESH) * bone + noise).astype(np.float32)
+
+
+def with_ball(pixels, row, column, diameter, value=250.0, blur=1.0):
+    """A steel ball, drawn eight times too large and shrunk, so that its edge is true to a fraction of a pixel."""
+    y, x = (np.arange(8 * size) / 8 - 0.4375 for size in pixels.shape)
+    disc = np.hypot(y[:, None] - row, x[None] - column) < diameter / 2
+    share = disc.reshape(pixels.shape[0], 8, pixels.shape[1], 8).mean(axis=(1, 3))
+    from scipy.ndimage import gaussian_filter
+
+    share = gaussian_filter(share, blur)
+    return (pixels * (1 - share) + value * share).astype(np.float32)
+
+
+def test_a_picture_with_nothing_to_take_away_comes_back_as_it_is():
+    pixels = limb()[:, 90:270]  # flesh from side to side
+    same, notes = tidied(pixels, may_be_inverted=True)
+    assert same is pixels
+    assert notes == ()
+
+
+def test_an_inverted_limb_is_turned_round():
+    pixels, notes = tidied(255 - limb(), may_be_inverted=True)
+    assert any("inverted" in note for note in notes)
+    assert pixels[240, pixels.shape[1] // 2] > pixels[240, 5] + 100  # bone is brighter than air
+    kept, _ = tidied(255 - limb(), may_be_inverted=False)
+    assert kept[240, kept.shape[1] // 2] < kept[240, 5] - 100
+
+
+@pytest.mark.parametrize("sides", [("left",), ("left", "right"), ("top", "bottom")])
+@pytest.mark.parametrize("grey", [250.0, 5.0])
+def test_collimated_borders_are_taken_away(sides, grey):
+    pixels = limb()
+    for side in sides:
+        lines = {"left": pixels.T, "right": pixels.T[::-1], "top": pixels, "bottom": pixels[::-1]}[side]
+        lines[:40] = grey
+    tidy, notes = tidied(pixels, may_be_inverted=True)
+    assert notes
+    assert tidy.max() < 215
+    assert tidy.size < pixels.size
+    # The shaft, measured in the middle row, is still all there.
+    assert (tidy[len(tidy) // 2] > FLESH + 40).sum() == pytest.approx((limb()[240] > FLESH + 40).sum(), abs=1)
+
+
+def test_a_turned_collimator_is_darkened():
+    pixels = limb()
+    y, x = np.mgrid[:480, :360]
+    shut = x + 0.15 * y > 365
+    pixels[shut] = 250
+    tidy, notes = tidied(pixels, may_be_inverted=True)
+    assert any("shutters" in note for note in notes)
+    assert tidy.max() < 215
+
+
+def test_letters_are_painted_over_and_bone_is_not():
+    picture = Image.fromarray(limb().astype(np.uint8))
+    ImageDraw.Draw(picture).text((30, 30), "R 7", fill=255, font_size=36)
+    written = np.asarray(picture, dtype=np.float32)
+    assert written.max() == 255
+    tidy, notes = tidied(written, may_be_inverted=True)
+    assert any("letters" in note for note in notes)
+    assert tidy[:80, :120].max() < FLESH + 30
+    assert tidy.max() == written[:, 170:].max()  # the shaft and its brightest ridge are as they were
+
+
+def test_what_boneprint_wrote_is_read_as_it_is(tmp_path):
+    pixels = limb()
+    pixels[:, :40] = 250
+    write_png(tmp_path / "x.png", Radiograph(pixels, 0.2), bits=8)
+    assert read_radiograph(tmp_path / "x.png").pixels.shape == pixels.shape
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "y.png")
+    assert read_radiograph(tmp_path / "y.png").pixels.shape[1] < pixels.shape[1]
+
+
+@pytest.mark.parametrize("diameter", [24.0, 41.3, 75.0])
+@pytest.mark.parametrize("place", [(100, 60), (240, 130), (400, 300)])
+def test_a_ball_is_measured_to_a_hundredth(diameter, place):
+    radiograph = Radiograph(with_ball(limb(), *place, diameter), None, source="x")
+    scaled = scaled_by_marker(radiograph, 25)
+    assert scaled.spacing_mm == pytest.approx(25 / diameter, rel=0.01)
+    assert scaled.pixels.max() < 215  # painted over: it is no bone
+    assert any("calibration ball of 25 mm" in note for note in scaled.notes)
+
+
+def test_the_spacing_of_a_ball_goes_before_the_files(tmp_path):
+    write_png(tmp_path / "x.png", Radiograph(with_ball(limb(), 100, 60, 50.0), 0.1))
+    assert read_radiograph(tmp_path / "x.png", marker_mm=25).spacing_mm == pytest.approx(0.5, rel=0.01)
+    with pytest.raises(ReadError, match="one of them"):
+        read_radiograph(tmp_path / "x.png", marker_mm=25, pixel_spacing_mm=0.5)
+
+
+def test_no_ball_is_an_error_and_two_sizes_are():
+    with pytest.raises(ReadError, match="no calibration ball"):
+        scaled_by_marker(Radiograph(limb(), None), 25)
+    two = with_ball(with_ball(limb(), 100, 60, 30.0), 400, 300, 50.0)
+    with pytest.raises(ReadError, match="markers of 30 and 50 pixels"):
+        scaled_by_marker(Radiograph(two, None), 25)
+    with pytest.raises(ReadError, match="1 to 100 mm"):
+        scaled_by_marker(Radiograph(limb(), None), 0.2)
+
+
+def test_two_equal_balls_agree():
+    two = with_ball(with_ball(limb(), 100, 60, 40.0), 400, 300, 40.0)
+    assert len(find_balls(two)) == 2
+    assert scaled_by_marker(Radiograph(two, None), 25).spacing_mm == pytest.approx(25 / 40, rel=0.01)
+
+
+def test_a_square_or_a_ring_is_no_ball():
+    pixels = limb()
+    pixels[60:110, 30:80] = 250
+    assert find_balls(pixels) == []
