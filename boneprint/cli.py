@@ -44,6 +44,7 @@ _SITE_KEY = click.option(
     show_envvar=True,
     help="File with the site's secret: subjects are stored under pseudonyms, and no paths.",
 )
+_KEEP_VIEWS = click.option("--keep-views", is_flag=True, help="Keep the views as pictures, to show candidates by.")
 _OPERATOR = click.option(
     "--operator",
     envvar="BONEPRINT_OPERATOR",
@@ -90,6 +91,7 @@ def main() -> None:
 @click.option("--split", is_flag=True, help="Make a bone of every connected bony part.")
 @click.option("--fill-gaps", is_flag=True, help="Interpolate over missing slices instead of refusing them.")
 @_SITE_KEY
+@_KEEP_VIEWS
 @click.option("--half", is_flag=True, help="A new database keeps its fingerprints in half precision, at half the size.")
 @_OPERATOR
 @_WEIGHTS
@@ -105,6 +107,7 @@ def ingest(
     split: bool,
     fill_gaps: bool,
     site_key: Path | None,
+    keep_views: bool,
     half: bool,
     operator: str | None,
     weights: Path | None,
@@ -132,6 +135,7 @@ def ingest(
             split=split,
             fill_gaps=fill_gaps,
             site_key=_key_of(site_key),
+            keep_views=keep_views,
             report=tell,
         )
     if json_out:
@@ -154,6 +158,7 @@ def ingest(
 @_FRAME
 @_INVERT
 @_SITE_KEY
+@_KEEP_VIEWS
 @_OPERATOR
 @_WEIGHTS
 @_JSON
@@ -169,6 +174,7 @@ def enrol(
     frame: int | None,
     invert: bool,
     site_key: Path | None,
+    keep_views: bool,
     operator: str | None,
     weights: Path | None,
     json_out: bool,
@@ -184,7 +190,13 @@ def enrol(
     _tell_notes(radiographs)
     with Database.open(db, writable=True, weights=weights, operator=operator) as database:
         report = database.enrol(
-            radiographs, subject=subject, bone=bone, side=side, species=species, site_key=_key_of(site_key)
+            radiographs,
+            subject=subject,
+            bone=bone,
+            side=side,
+            species=species,
+            site_key=_key_of(site_key),
+            keep_views=keep_views,
         )
     if json_out:
         show.as_json(show.ingest_json(report))
@@ -255,6 +267,7 @@ def receive(
 )
 @click.option("--mirror", is_flag=True, help="Look for the bone of the other side.")
 @click.option("--exact", is_flag=True, help="Look at every view, so that the answer is proved.")
+@click.option("--any-scale", is_flag=True, help="The pixel spacing is unknown: try every size that a bone may have.")
 @click.option("--all-scores", is_flag=True, help="With --json, also the distance of every bone.")
 @click.option("--picture", type=_PATHS, help="Write a PNG of the probe beside the nearest views of the candidates.")
 @_OPERATOR
@@ -271,6 +284,7 @@ def search(
     where: tuple[str, ...],
     mirror: bool,
     exact: bool,
+    any_scale: bool,
     all_scores: bool,
     picture: Path | None,
     operator: str | None,
@@ -292,12 +306,22 @@ def search(
     if not is_ct(probes):
         probes = as_radiographs(probes, pixel_spacing_mm=pixel_spacing, marker_mm=marker_mm, frame=frame, invert=invert)
         _tell_notes(probes)
+    if any_scale and (is_ct(probes) or all_scores):
+        raise click.UsageError("--any-scale is for radiographs, and gives no distances of all bones.")
+    spacings: tuple[float, ...] | None = None
     with Database.open(db, weights=weights, operator=operator) as database:
-        result = database.search(probes, k, where=[*where, *more], mirror=mirror, exact=exact, all_scores=all_scores)
+        conditions = [*where, *more]
+        if any_scale:
+            from boneprint.any_scale import search_any_scale
+
+            scaled = search_any_scale(database, probes, k, where=conditions, mirror=mirror)
+            result, spacings = scaled.result, scaled.spacings_mm
+        else:
+            result = database.search(probes, k, where=conditions, mirror=mirror, exact=exact, all_scores=all_scores)
     if json_out:
-        show.as_json(show.search_json(result))
+        show.as_json(show.search_json(result, spacings))
     else:
-        show.search_table(result)
+        show.search_table(result, spacings)
     if picture:
         from boneprint.lineup import lineup
 
@@ -427,31 +451,52 @@ def simulate(folder: Path, n: int, bone: str, species: str, side: str | None, se
 
 
 @main.command()
+@click.argument("ct_dir", required=False, type=_PATHS)
 @click.option(
     "-o", "--out", required=True, type=_PATHS, help="NAME of the weights; writes NAME.safetensors, NAME.json."
 )
-@click.option(
-    "--cache", type=_PATHS, required=True, help="Folder for rendered bodies and checkpoints; resumes from it."
-)
+@click.option("--cache", type=_PATHS, required=True, help="Folder for bodies and checkpoints; resumes from it.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of bodies and training.")
 @click.option("--steps", type=click.IntRange(min=1), help="Training steps.")
-@click.option("--people", type=click.IntRange(min=0), help="Simulated people.")
-@click.option("--families", type=click.IntRange(min=0), help="Families of four siblings (hard negatives).")
-@click.option("--cats", type=click.IntRange(min=0), help="Simulated cats.")
-@click.option("--cat-families", type=click.IntRange(min=0), help="Families of cats.")
+@click.option("--patience", type=click.IntRange(min=0), help="Stop after so many examinations without a better one.")
+@click.option("--start-from", "published", type=_PATHS, help="Weights to begin with, instead of random ones.")
+@click.option("--network", help="compact (default), or S1's vgg16 or resnet50.")
+@click.option("--dimension", type=click.IntRange(min=2), help="Numbers of a fingerprint; 128 by default.")
+@click.option("--loss", help="contrastive (default), or S1's triplet.")
+@click.option("--margin", type=float, help="Of the triplet loss; 0.1 by default, as in S1.")
+@click.option("--mining", help="Of triplets: batch-hard (default), semi-hard or all.")
+@click.option("--people", type=click.IntRange(min=0), help="Simulated people's femora; other kinds in proportion.")
+@click.option("--families", type=click.IntRange(min=0), help="Families of four siblings (hard negatives), likewise.")
+@click.option("--sessions", type=click.IntRange(1, 2), help="Scans of each simulated bone.")
+@click.option("--kind", "kinds", multiple=True, help="Simulate these kinds of bone only; may be given again.")
 @click.option("--calibration-bones", type=click.IntRange(min=40), default=120, show_default=True)
 @_JSON
 def train(
-    out: Path, cache: Path, seed: int | None, steps: int | None, calibration_bones: int, json_out: bool, **bodies: int
+    ct_dir: Path | None,
+    out: Path,
+    cache: Path,
+    seed: int | None,
+    calibration_bones: int,
+    published: Path | None,
+    people: int | None,
+    families: int | None,
+    sessions: int | None,
+    kinds: tuple[str, ...],
+    json_out: bool,
+    **options: Any,
 ) -> None:
-    """Train an embedder from scratch on simulated bones; the same seed gives the same weights."""
+    """Train an embedder on simulated bones, or on the bones of the CTs in CT_DIR.
+
+    On a CPU the same seed gives the same weights. Thresholds are calibrated on simulated femora in either case.
+    """
     from boneprint import show, trainer
     from boneprint.embed.card import card_path, weights_path
     from boneprint.embed.training import Schedule
     from boneprint.training_set import Recipe
 
-    given: dict[str, Any] = {name: value for name, value in {"seed": seed, **bodies}.items() if value is not None}
-    schedule = {name: value for name, value in {"seed": seed, "steps": steps}.items() if value is not None}
+    def said(**given: Any) -> dict[str, Any]:
+        return {name: value for name, value in given.items() if value not in (None, ())}
+
     with show.progress("training") as advance:
 
         def tell(stage: str, done: int, total: int, remark: str) -> None:
@@ -461,8 +506,9 @@ def train(
         card = trainer.train_embedder(
             out,
             cache,
-            recipe=Recipe(**given),
-            schedule=Schedule(**schedule),
+            recipe=Recipe(**said(seed=seed, people=people, families=families, sessions=sessions, kinds=kinds)),
+            schedule=Schedule(**said(seed=seed, published=published and str(published), **options)),
+            cts=ct_dir,
             calibration_bones=calibration_bones,
             report=tell,
         )
@@ -470,6 +516,112 @@ def train(
         show.as_json(card)
     else:
         click.echo(f"{weights_path(out)}, {card_path(out)}: written")
+
+
+@main.command()
+@click.argument("a", type=_PATHS)
+@click.argument("b", type=_PATHS)
+@click.option("--mirror", is_flag=True, help="Turn A's left and right round first: a left bone against a right one.")
+@click.option(
+    "--fragment", type=click.Choice(["a", "b", "no"]), help="Which is only a part of the other; by size otherwise."
+)
+@click.option("--as-they-lie", is_flag=True, help="Do not align them first.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the points measured at.")
+@click.option("--ply", type=_PATHS, help="Write A as laid onto B, coloured by its distance.")
+@click.option("--picture", type=_PATHS, help="Write a PNG of that from four sides.")
+@_JSON
+def compare(
+    a: Path,
+    b: Path,
+    mirror: bool,
+    fragment: str | None,
+    as_they_lie: bool,
+    seed: int,
+    ply: Path | None,
+    picture: Path | None,
+    json_out: bool,
+) -> None:
+    """Lay surface A (STL, PLY, OBJ; mm) onto B, rigidly and without scale, and measure how far they are apart."""
+    from boneprint import shape as shapes
+    from boneprint import shape_report, show
+
+    surfaces = [shapes.read_surface(path) for path in (a, b)]
+    measured = shapes.compare(*surfaces, mirror=mirror, fragment=fragment, align=not as_they_lie, seed=seed)
+    if ply:
+        shapes.write_coloured(ply, measured)
+    if picture:
+        shapes.draw(picture, measured)
+    if json_out:
+        show.as_json(shape_report.comparison_json(measured))
+    else:
+        shape_report.comparison_text(measured)
+
+
+@main.command()
+@click.argument("xray", nargs=-1, required=True, type=_PATHS)
+@click.option("-o", "--out", required=True, type=_PATHS, help="The surface to write: STL, PLY or OBJ.")
+@_DB
+@click.option(
+    "--method",
+    type=click.Choice(["nearest", "ssm"]),
+    default="nearest",
+    show_default=True,
+    help="The nearest bone's own surface, or a statistical shape model fitted to the X-rays.",
+)
+@click.option("--model", type=_PATHS, help="ssm: file (HDF5) of the model; made of the gallery's bones if missing.")
+@click.option(
+    "--angle",
+    "angles",
+    type=float,
+    multiple=True,
+    metavar="DEG",
+    help="ssm: direction of each X-ray about the long axis, 0 AP, 90 ML; by the nearest bone's views otherwise.",
+)
+@click.option("--truth", type=_PATHS, help="The true surface, if known, to measure against; looks at every bone.")
+@_SPACING
+@click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only among such bones, as in `boneprint search`.")
+@_OPERATOR
+@_WEIGHTS
+@_JSON
+def shape(
+    xray: tuple[Path, ...],
+    out: Path,
+    db: Path,
+    method: str,
+    model: Path | None,
+    angles: tuple[float, ...],
+    truth: Path | None,
+    pixel_spacing: float | None,
+    where: tuple[str, ...],
+    operator: str | None,
+    weights: Path | None,
+    json_out: bool,
+) -> None:
+    """Estimate the surface of the bone in one or more X-rays (AP, ML), from bones whose CTs are enrolled."""
+    from boneprint import shape as shapes
+    from boneprint import shape_report, show
+    from boneprint.database import Database
+    from boneprint.shape_estimation import estimate
+
+    known = shapes.read_surface(truth) if truth else None
+    with Database.open(db, weights=weights, operator=operator) as database, show.progress("estimating") as advance:
+        found = estimate(
+            database,
+            list(xray),
+            method=method,
+            pixel_spacing_mm=pixel_spacing,
+            angles_deg=angles or None,
+            where=where,
+            model=model,
+            truth=known,
+            report=lambda stage, done, total: advance(done, total, ""),
+        )
+    shapes.write_surface(out, found.surface)
+    if json_out:
+        show.as_json({**shape_report.estimate_json(found), "surface": str(out)})
+    else:
+        shape_report.estimate_text(found)
+        click.echo(f"{out}: written", err=True)
 
 
 @main.command()
@@ -556,16 +708,22 @@ def explain(
 
 @main.command()
 @_DB
+@click.option("--bones", is_flag=True, help="List every bone, with its quality.")
 @_WEIGHTS
 @_JSON
-def info(db: Path, weights: Path | None, json_out: bool) -> None:
+def info(db: Path, bones: bool, weights: Path | None, json_out: bool) -> None:
     """Say what a database holds."""
     from boneprint import show
     from boneprint.database import Database
 
     with Database.open(db, weights=weights) as database:
-        found = database.info()
-    (show.as_json if json_out else show.info_text)(found)
+        found, listed = database.info(), database.bones() if bones else []
+    if json_out:
+        show.as_json({**found, "enrolled": show.bones_json(listed)} if bones else found)
+    else:
+        show.info_text(found)
+        if bones:
+            show.bones_table(listed)
 
 
 @main.command()

@@ -4,7 +4,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,6 @@ from boneprint.index.reverse import search_all_round
 from boneprint.nouns import Candidate, Enrolment, Fingerprint, Reference, SearchResult, Verification
 
 if TYPE_CHECKING:
-    from boneprint.bone import Quality
     from boneprint.embed import Embedder
     from boneprint.read import Discovery
 
@@ -45,16 +44,12 @@ class IngestEvent:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What an ingestion did; everything enrolled is durable.
-
-    ``judged`` gives for each bone id its quality (None for radiographs) and what the reader had to note.
-    """
+    """What an ingestion did; everything enrolled is durable."""
 
     enrolled: tuple[tuple[Reference, int], ...]
     skipped: tuple[tuple[str, str], ...]
     failed: tuple[tuple[str, str], ...]
     seconds: float
-    judged: Mapping[str, tuple["Quality | None", str]] = field(default_factory=dict)
 
     @property
     def usable(self) -> bool:
@@ -142,6 +137,7 @@ class Database:
         fill_gaps: bool = False,
         site_key: bytes | None = None,
         keep_source: bool = True,
+        keep_views: bool = False,
         report: Callable[[IngestEvent], None] | None = None,
     ) -> IngestReport:
         """Enrol every CT below some folders, one after the other; what is enrolled already is skipped by its content.
@@ -156,6 +152,7 @@ class Database:
         fill_gaps : interpolate over missing slices instead of refusing them
         site_key : subjects are stored under pseudonyms made with it, and no path is stored
         keep_source : whether to store where the CT lies; not for a folder that will not last
+        keep_views : keep the rendered views as pictures, to show candidates without their CT
         report : told of each bone as soon as it is durable, and of each thing set aside
 
         Raises
@@ -168,14 +165,13 @@ class Database:
 
         started = time.perf_counter()
         options = road.Options(
-            bone, subject, side, Path(labels) if labels else None, split, fill_gaps, site_key, keep_source
+            bone, subject, side, Path(labels) if labels else None, split, fill_gaps, site_key, keep_source, keep_views
         )
         found = paths if isinstance(paths, Discovery) else road.discover(paths)
         # A label map that lies among the CTs is none of them.
         sources = [each for each in found.sources if not (labels and each.place.resolve() == Path(labels).resolve())]
         total = len(sources)
         enrolled: list[tuple[Reference, int]] = []
-        judged: dict[str, tuple[Quality | None, str]] = {}
         skipped = [(str(path), reason) for path, reason in found.skipped]
         failed = [(str(path), error) for path, error in found.failed]
 
@@ -203,8 +199,7 @@ class Database:
             except BoneprintError as error:
                 fail(source.label, error, done)
                 continue
-            batch: list[tuple[Enrolment, str]] = []
-            qualities: dict[str, Quality] = {}
+            batch: list[Enrolment] = []
             for part in parts:
                 try:
                     made = road.enrol(part, scan, source.place, options, self._embedder)
@@ -215,22 +210,20 @@ class Database:
                 else:
                     if species:
                         made = replace(made, reference=replace(made.reference, species=species.lower()))
-                    batch.append((made, "; ".join(scan.notes + part.notes)))
-                    qualities[made.reference.bone_id] = part.quality
+                    batch.append(made)
             if batch:
-                self._announce("ingest", [made.reference for made, _ in batch])
+                self._announce("ingest", [made.reference for made in batch])
             # One segment for one source: after a crash it is enrolled whole or not at all.
-            self.store.append([made for made, _ in batch])
-            for made, notes in batch:
+            self.store.append(batch)
+            for made in batch:
                 known.add((made.reference.source_hash, made.reference.part))
                 enrolled.append((made.reference, len(made.vectors)))
-                judged[made.reference.bone_id] = qualities[made.reference.bone_id], notes
-                tell("enrolled", source.label, notes, made.reference, done)
+                tell("enrolled", source.label, made.reference.notes or "", made.reference, done)
             if self.store.pending >= _CHECKPOINT_AFTER:
-                self.store.checkpoint()
+                self.store.checkpoint(grow=True)
         if self.store.worth_merging:
-            self.store.checkpoint()
-        return IngestReport(tuple(enrolled), tuple(skipped), tuple(failed), time.perf_counter() - started, judged)
+            self.store.checkpoint(grow=True)
+        return IngestReport(tuple(enrolled), tuple(skipped), tuple(failed), time.perf_counter() - started)
 
     def enrol(
         self,
@@ -241,6 +234,7 @@ class Database:
         side: str | None = None,
         species: str | None = None,
         site_key: bytes | None = None,
+        keep_views: bool = False,
         **reading: Any,
     ) -> IngestReport:
         """Enrol natural radiographs of one bone as one reference; a CT can then be searched for among them.
@@ -250,7 +244,7 @@ class Database:
         xrays : paths, or Radiographs read from them; several are views of one bone
         subject, bone : whose and which; nothing in a radiograph says so reliably
         side : "L" or "R"
-        species, site_key : as for `ingest`
+        species, site_key, keep_views : as for `ingest`
         reading : ``pixel_spacing_mm``, ``marker_mm``, ``frame``, ``invert``; see `boneprint.read.read_radiograph`
 
         Raises
@@ -281,16 +275,15 @@ class Database:
             laterality=side,
             source=WITHHELD if site_key else str(paths[0].resolve()),
             source_hash=digest,
+            keep_views=keep_views,
         )
         if species:
             made = replace(made, reference=replace(made.reference, species=species.lower()))
         self._announce("ingest", [made.reference])
         self.store.append([made])
         if self.store.worth_merging:
-            self.store.checkpoint()
-        notes = "; ".join(dict.fromkeys(note for radiograph in radiographs for note in radiograph.notes))
-        judged: dict[str, tuple[Quality | None, str]] = {made.reference.bone_id: (None, notes)}
-        return IngestReport(((made.reference, len(made.vectors)),), (), (), time.perf_counter() - started, judged)
+            self.store.checkpoint(grow=True)
+        return IngestReport(((made.reference, len(made.vectors)),), (), (), time.perf_counter() - started)
 
     def fingerprint(
         self, xrays: probe.Xray | Sequence[probe.Xray], *, pixel_spacing_mm: float | None = None, mirror: bool = False
@@ -491,6 +484,11 @@ class Database:
             "precision": "half" if self.store.half else "single",
             "bytes": self.store.stored_bytes,
         }
+
+    def bones(self) -> list[tuple[Reference, int]]:
+        """Every enrolled bone, and by how many views."""
+        gallery = self.store.gallery()
+        return list(zip(gallery.references, gallery.rows.counts().tolist(), strict=True))
 
     def checkpoint(self, *, threads: int = 1) -> int:
         """Merge pending segments into one file; returns the generation it covers.

@@ -8,16 +8,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from boneprint import bone, drr, embed, ingest
+from boneprint import embed
 from boneprint.database import Database
 from boneprint.embed import weights as weights_file
 from boneprint.embed.explain import Maps, explain, likeness, randomised
 from boneprint.embed.networks import Compact
 from boneprint.embed.preprocess import preprocess
 from boneprint.errors import BoneprintError
+from boneprint.ingest import enrolled_view
 from boneprint.nouns import Candidate, Canvas, Radiograph, canvas_of_height
 from boneprint.probe import common_canvas
-from boneprint.read import find_series
 
 FloatArray = NDArray[np.float32]
 
@@ -47,7 +47,7 @@ class Pictured:
 class Explanation:
     """What a probe's fingerprint rests on; with a candidate, what their similarity rests on.
 
-    ``view`` is the candidate's nearest enrolled view, None where it cannot be made again.
+    ``view`` is the candidate's nearest enrolled view, None where none was kept and it cannot be made again.
     """
 
     probe: Pictured
@@ -64,7 +64,7 @@ def of_probe(probe: Radiograph, *, weights: Path | str | None = None) -> Explana
     ReadError
         If its pixel spacing is unknown.
     """
-    network, _ = weights_file.load(Path(weights) if weights else embed.SHIPPED)
+    network = _network(weights)
     canvas = common_canvas([probe])
     return Explanation(_pictured(network, Path(probe.source).name, _seen(probe, canvas), None), canvas.height_mm)
 
@@ -82,21 +82,19 @@ def of_pair(database: Database, probe: Radiograph, bone_id: str, *, weights: Pat
         If there is no such bone, or its views were made for a smaller field than the probe shows.
     """
     (candidate,) = database.search(probe, 1, where={"id": bone_id}, exact=True).candidates
-    network, _ = weights_file.load(Path(weights) if weights else embed.SHIPPED)
+    network = _network(weights)
     canvas = canvas_of_height(candidate.reference.canvas_mm)
     seen = _seen(probe, canvas)
     own = _fingerprint(network, seen)
     gallery = database.store.gallery()
     enrolled = gallery.rows.of(gallery.references.index(candidate.reference)).astype(np.float32)
     nearest = enrolled[np.argmax(enrolled @ own)]
-    again = _enrolled_view(candidate)
+    again = enrolled_view(candidate)
     return Explanation(
         probe=_pictured(network, Path(probe.source).name, seen, nearest),
         canvas_mm=canvas.height_mm,
         candidate=candidate,
-        view=None
-        if again is None
-        else _pictured(network, f"{bone_id}, {candidate.angle_deg:.0f} deg", _seen(again, canvas), own),
+        view=None if again is None else _pictured(network, f"{bone_id}, {candidate.view}", _seen(again, canvas), own),
     )
 
 
@@ -127,6 +125,16 @@ def draw(explanation: Explanation, path: Path | str) -> None:
     sheet.save(path, format="PNG")
 
 
+def _network(weights: Path | str | None) -> Compact:
+    path = Path(weights) if weights else embed.SHIPPED
+    network, card = weights_file.load(path)
+    if not isinstance(network, Compact):
+        raise BoneprintError(
+            f"{path}: a {card['architecture']} network, whose maps cannot be drawn; expected a compact one."
+        )
+    return network
+
+
 def _seen(radiograph: Radiograph, canvas: Canvas) -> torch.Tensor:
     return preprocess([radiograph], canvas)[0]
 
@@ -140,19 +148,9 @@ def _fingerprint(network: Compact, seen: torch.Tensor) -> FloatArray:
 def _pictured(network: Compact, name: str, seen: torch.Tensor, target: FloatArray | None) -> Pictured:
     maps = explain(network, seen, target)
     blank = explain(randomised(network, _BLANK_SEED), seen, target)
-    return Pictured(name, seen[0].numpy(), maps, likeness(maps.grad_cam, blank.grad_cam))
-
-
-def _enrolled_view(candidate: Candidate) -> Radiograph | None:
-    """The candidate's nearest view, made again from its CT; None where that is not possible."""
-    reference = candidate.reference
-    try:
-        source = next(s for s in find_series(reference.source).sources if s.source_hash == reference.source_hash)
-        specimen = ingest.specimen_again(source.load(), reference.part)
-    except (BoneprintError, StopIteration):
-        return None
-    upright, _ = bone.stand_up(specimen.volume)
-    return drr.enrolment_view(upright, candidate.angle_deg, reference.source)
+    # Beside the bone both are empty, which is no likeness.
+    bone = maps.marked
+    return Pictured(name, maps.seen, maps, likeness(maps.grad_cam[bone], blank.grad_cam[bone]))
 
 
 def _enlarged(grid: FloatArray, like: FloatArray) -> FloatArray:

@@ -1,6 +1,7 @@
 """The road of a CT: folder -> specimens -> views -> fingerprints, ready to be enrolled."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,9 +13,9 @@ import numpy as np
 from boneprint import bone, drr
 from boneprint.bone import Quality
 from boneprint.errors import BoneprintError, ReadError
-from boneprint.nouns import Enrolment, Reference, Scan, Volume
+from boneprint.nouns import Candidate, Enrolment, Radiograph, Reference, Scan, Volume
 from boneprint.privacy import WITHHELD, pseudonym
-from boneprint.read import CtSource, Discovery, LabelMap, find_series, read_labels
+from boneprint.read import CtSource, Discovery, LabelMap, find_series, from_png, png_bytes, read_labels
 
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
@@ -29,6 +30,7 @@ class Options:
     ``labels`` and ``split`` make several bones of a series; without either a series is one specimen. With a
     ``site_key`` subjects are stored under pseudonyms, and no path is;
     nor is it without ``keep_source``, for a place that will not last. ``fill_gaps`` interpolates over missing slices.
+    ``keep_views`` keeps the rendered views as pictures beside their fingerprints.
     """
 
     bone: str | None = None
@@ -39,6 +41,7 @@ class Options:
     fill_gaps: bool = False
     site_key: bytes | None = field(default=None, repr=False)
     keep_source: bool = True
+    keep_views: bool = False
 
     def __post_init__(self) -> None:
         if self.labels and self.split:
@@ -163,6 +166,28 @@ def specimen_again(scan: Scan, part: str) -> Specimen:
     raise BoneprintError(f"{scan.source}: no '{part}' in it any more; it was enrolled by another version.")
 
 
+def enrolled_view(candidate: Candidate) -> Radiograph | None:
+    """The candidate's view nearest to the probe: the picture that the database keeps, or made again from the CT.
+
+    None where neither is possible: the CT is no longer in its place, or a label map cut the bone out.
+
+    Raises
+    ------
+    ReadError
+        If the picture is damaged.
+    """
+    reference = candidate.reference
+    if candidate.picture:
+        return from_png(candidate.picture, reference.source)
+    try:
+        source = next(s for s in find_series(reference.source).sources if s.source_hash == reference.source_hash)
+        specimen = specimen_again(source.load(), reference.part)
+    except (BoneprintError, StopIteration):
+        return None
+    upright, _ = bone.stand_up(specimen.volume)
+    return drr.enrolment_view(upright, candidate.angle_deg, reference.source)
+
+
 def enrol(specimen: Specimen, scan: Scan, place: Path, options: Options, embedder: "Embedder") -> Enrolment:
     """Bring a specimen upright, project it from every side, and embed the views.
 
@@ -190,5 +215,12 @@ def enrol(specimen: Specimen, scan: Scan, place: Path, options: Options, embedde
         source_hash=scan.source_hash,
         part=specimen.part,
         canvas_mm=canvas.height_mm,
+        quality=json.dumps(specimen.quality.record()),
+        notes="; ".join(scan.notes + specimen.notes) or None,
     )
-    return Enrolment(reference, embedder.embed(views, canvas), np.array(drr.ENROLMENT_ANGLES, dtype=np.float32))
+    return Enrolment(
+        reference,
+        embedder.embed(views, canvas),
+        np.array(drr.ENROLMENT_ANGLES, dtype=np.float32),
+        tuple(png_bytes(view, bits=8) for view in views) if options.keep_views else (),
+    )

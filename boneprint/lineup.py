@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from boneprint import bone, drr, ingest
-from boneprint.errors import BoneprintError
-from boneprint.nouns import Candidate, Radiograph, SearchResult
-from boneprint.read import find_series
+from boneprint.ingest import enrolled_view
+from boneprint.nouns import Radiograph, SearchResult
 
 _TILE = (300, 560)  # width, height in pixels
 _CAPTION = 84
@@ -20,8 +18,7 @@ _GAP = 12
 def lineup(probes: Sequence[Radiograph], result: SearchResult, path: Path | str, *, most: int = 5) -> None:
     """Draw probes and best candidates side by side, each to its own exposure, with ranks and distances.
 
-    The nearest enrolled view is made again from the candidate's CT; where that is not possible (the CT is no longer in
-    its place, or the bone was cut out by a label map) the tile says so.
+    Where the nearest enrolled view was not kept and cannot be made again (`ingest.enrolled_view`) the tile says so.
 
     Parameters
     ----------
@@ -35,28 +32,17 @@ def lineup(probes: Sequence[Radiograph], result: SearchResult, path: Path | str,
         verdict = "within" if candidate.within_margin else "outside"
         caption = [
             f"{candidate.rank}. {reference.subject_id}",
-            f"{reference.bone}{side}, view at {candidate.angle_deg:.0f} deg",
+            f"{reference.bone}{side}, {candidate.view}",
             f"distance {candidate.distance:.3f} ({verdict} {result.threshold.value:.3f})",
         ]
-        tiles.append(_tile(_nearest_view(candidate), caption, "lightgreen" if candidate.within_margin else "silver"))
+        view = enrolled_view(candidate)
+        colour = "lightgreen" if candidate.within_margin else "silver"
+        tiles.append(_tile(None if view is None else view.pixels, caption, colour))
     width = len(tiles) * (_TILE[0] + _GAP) + _GAP
     sheet = Image.new("RGB", (width, _TILE[1] + _CAPTION + 2 * _GAP), (24, 24, 28))
     for number, tile in enumerate(tiles):
         sheet.paste(tile, (_GAP + number * (_TILE[0] + _GAP), _GAP))
     sheet.save(path, format="PNG")
-
-
-def _nearest_view(candidate: Candidate) -> NDArray[np.float32] | None:
-    """The enrolled view nearest to the probe, or None where it cannot be made again."""
-    reference = candidate.reference
-    try:
-        sources = find_series(reference.source).sources
-        source = next(found for found in sources if found.source_hash == reference.source_hash)
-        specimen = ingest.specimen_again(source.load(), reference.part)
-    except (BoneprintError, StopIteration):
-        return None
-    upright, _ = bone.stand_up(specimen.volume)
-    return drr.enrolment_view(upright, candidate.angle_deg, reference.source).pixels
 
 
 def _tile(pixels: NDArray[np.float32] | None, caption: list[str], colour: str) -> Image.Image:

@@ -91,7 +91,7 @@ def fingerprint(
     ReadError
         If no canvas can, or a pixel spacing is unknown.
     """
-    shown_mm = max(_content_mm(radiograph)[0] for radiograph in radiographs)
+    shown_mm = max(content_mm(radiograph)[0] for radiograph in radiographs)
     heights = sorted(canvas_heights_mm)
     fitting = [height for height in heights if shown_mm < _TOO_TALL * height]
     if not fitting:
@@ -118,6 +118,7 @@ def enrolment(
     laterality: str | None,
     source: str,
     source_hash: str,
+    keep_views: bool = False,
 ) -> Enrolment:
     """Natural radiographs of one bone as a reference.
 
@@ -125,6 +126,7 @@ def enrolment(
     ----------
     source : where they lie, or what stands in its place
     source_hash : of the content of their files; the same radiographs are never two references
+    keep_views : keep the pictures, too
 
     Raises
     ------
@@ -141,9 +143,15 @@ def enrolment(
         source_hash=source_hash,
         part=XRAY,
         canvas_mm=canvas.height_mm,
+        notes="; ".join(dict.fromkeys(note for radiograph in radiographs for note in radiograph.notes)) or None,
     )
     angles = [_ANGLES_DEG.get((radiograph.view or "").upper(), np.nan) for radiograph in radiographs]
-    return Enrolment(reference, embedder.embed(radiographs, canvas), np.array(angles, dtype=np.float32))
+    return Enrolment(
+        reference,
+        embedder.embed(radiographs, canvas),
+        np.array(angles, dtype=np.float32),
+        tuple(read.png_bytes(radiograph, bits=8) for radiograph in radiographs) if keep_views else (),
+    )
 
 
 def common_canvas(radiographs: Sequence[Radiograph]) -> Canvas:
@@ -154,12 +162,12 @@ def common_canvas(radiographs: Sequence[Radiograph]) -> Canvas:
     ReadError
         If a pixel spacing is unknown.
     """
-    sizes = np.array([_content_mm(radiograph) for radiograph in radiographs])
+    sizes = np.array([content_mm(radiograph) for radiograph in radiographs])
     height, width = sizes.max(axis=0)
     return canvas_for(float(height), float(width), long=bool(height > 1.6 * width))
 
 
-def _content_mm(radiograph: Radiograph) -> tuple[float, float]:
+def content_mm(radiograph: Radiograph) -> tuple[float, float]:
     """Height and width of what is bright in a picture."""
     spacing_mm = radiograph.known_spacing_mm()
     low, high = np.quantile(radiograph.pixels, [0.01, 0.995])

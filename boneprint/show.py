@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from boneprint.database import IngestEvent, IngestReport, Removal
     from boneprint.evidence.audit import Entry
     from boneprint.explanation import Explanation, Pictured
-    from boneprint.nouns import SearchResult, Threshold, Verification
+    from boneprint.nouns import Candidate, Reference, SearchResult, Threshold, Verification
 
 _LEAD = "A candidate is a lead for an examiner, not an identification."
 
@@ -62,18 +62,7 @@ def ingest_line(event: "IngestEvent") -> str:
 def ingest_json(report: "IngestReport") -> dict[str, Any]:
     """As the command line's contract has it."""
     return {
-        "enrolled": [
-            {
-                "bone_id": reference.bone_id,
-                "subject_id": reference.subject_id,
-                "bone": reference.bone,
-                "laterality": reference.laterality,
-                "views": views,
-                "source": reference.source,
-                **_judged_json(report, reference.bone_id),
-            }
-            for reference, views in report.enrolled
-        ],
+        "enrolled": bones_json(report.enrolled),
         "skipped": [{"path": path, "reason": reason} for path, reason in report.skipped],
         "failed": [{"path": path, "error": error} for path, error in report.failed],
         "failure_to_enrol": {"attempts": len(report.enrolled) + len(report.failed), "failed": len(report.failed)},
@@ -81,11 +70,15 @@ def ingest_json(report: "IngestReport") -> dict[str, Any]:
     }
 
 
-def _judged_json(report: "IngestReport", bone_id: str) -> dict[str, Any]:
-    quality, notes = report.judged.get(bone_id, (None, ""))
+def _reference_json(reference: "Reference") -> dict[str, Any]:
     return {
-        "quality": None if quality is None else {"complete": quality.complete, **asdict(quality)},
-        "notes": notes,
+        "bone_id": reference.bone_id,
+        "subject_id": reference.subject_id,
+        "bone": reference.bone,
+        "laterality": reference.laterality,
+        "source": reference.source,
+        "quality": json.loads(reference.quality) if reference.quality else None,
+        "notes": reference.notes or "",
     }
 
 
@@ -97,22 +90,19 @@ def ingest_summary(report: "IngestReport", path: str) -> None:
     )
 
 
-def search_json(result: "SearchResult") -> dict[str, Any]:
-    """As the command line's contract has it."""
+def search_json(result: "SearchResult", spacings_mm: Sequence[float] | None = None) -> dict[str, Any]:
+    """As the command line's contract has it; with the spacing at which each candidate came, where that was sought."""
     return {
         "gallery": {"bones": result.bones, "views": result.views, "generation": result.generation},
         "candidates": [
             {
                 "rank": candidate.rank,
-                "bone_id": candidate.reference.bone_id,
-                "subject_id": candidate.reference.subject_id,
-                "bone": candidate.reference.bone,
-                "laterality": candidate.reference.laterality,
+                **_reference_json(candidate.reference),
                 "distance": candidate.distance,
                 "within_margin": candidate.within_margin,
                 "log10_lr": candidate.log10_lr,
-                "nearest_view_deg": None if math.isnan(candidate.angle_deg) else candidate.angle_deg,
-                "source": candidate.reference.source,
+                "nearest_view_deg": _degrees(candidate),
+                **({} if spacings_mm is None else {"pixel_spacing_mm": spacings_mm[candidate.rank - 1]}),
             }
             for candidate in result.candidates
         ],
@@ -124,11 +114,18 @@ def search_json(result: "SearchResult") -> dict[str, Any]:
     }
 
 
-def search_table(result: "SearchResult") -> None:
-    """Candidates as a table, and what the numbers mean."""
+def _degrees(candidate: "Candidate") -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(candidate.angle_deg) else candidate.angle_deg
+
+
+def search_table(result: "SearchResult", spacings_mm: Sequence[float] | None = None) -> None:
+    """Candidates as a table, and what the numbers mean; parameters as of `search_json`."""
     table = Table(box=None, pad_edge=False)
-    for column in ("rank", "bone id", "subject", "bone", "side", "view", "distance", "margin", "log10 LR"):
-        table.add_column(column, justify="right" if column in ("rank", "view", "distance", "log10 LR") else "left")
+    columns = ["rank", "bone id", "subject", "bone", "side", "view", "distance", "margin", "log10 LR"]
+    for column in [*columns, *([] if spacings_mm is None else ["mm a pixel"])]:
+        left = column in ("bone id", "subject", "bone", "side", "margin")
+        table.add_column(column, justify="left" if left else "right")
     for candidate in result.candidates:
         reference = candidate.reference
         table.add_row(
@@ -141,12 +138,20 @@ def search_table(result: "SearchResult") -> None:
             f"{candidate.distance:.4f}",
             "within" if candidate.within_margin else "outside",
             "-" if candidate.log10_lr is None else f"{candidate.log10_lr:+.1f}",
+            *([] if spacings_mm is None else [f"{spacings_mm[candidate.rank - 1]:.3f}"]),
         )
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=120)
     console.print(table)
+    for candidate in result.candidates:
+        if candidate.reference.notes:
+            console.print(f"{candidate.rank}: {printable(candidate.reference.notes)}")
     proved = "proved to be the nearest" if result.certified_exact else f"the first {result.certified} of these proved"
     searched = f"{result.bones} bones, {result.views} views; {proved}"
     console.print(f"\n{searched}, answered in {result.seconds * 1000:.0f} ms")
+    if spacings_mm is not None:
+        console.print("each at its best size: no threshold or likelihood ratio holds for the best of many sizes")
+        console.print(_LEAD)
+        return
     console.print(_threshold_text(result.threshold))
     if any(candidate.log10_lr is None for candidate in result.candidates):
         console.print("log10 LR '-': not calibrated for bones of this size, or for so many probes")
@@ -204,7 +209,7 @@ def explanation_json(explanation: "Explanation") -> dict[str, Any]:
             "distance": candidate.distance,
             "within_margin": candidate.within_margin,
             "log10_lr": candidate.log10_lr,
-            "nearest_view_deg": candidate.angle_deg,
+            "nearest_view_deg": _degrees(candidate),
         },
         "view": None if explanation.view is None else said(explanation.view),
     }
@@ -218,7 +223,7 @@ def explanation_text(explanation: "Explanation") -> None:
     else:
         side = "within" if candidate.within_margin else "outside"
         print(
-            f"candidate {candidate.reference.bone_id}, view at {candidate.angle_deg:.0f} deg: "
+            f"candidate {candidate.reference.bone_id}, {candidate.view}: "
             f"distance {candidate.distance:.4f}, {side} the margin"
         )
     for about, pictured in (("probe", explanation.probe), ("enrolled view", explanation.view)):
@@ -247,6 +252,24 @@ def info_text(info: Mapping[str, Any]) -> None:
         f"{info['bones']} bones ({kinds}) of {info['subjects']} subjects, {info['views']} views\n"
         f"embedder {info['embedder']}"
     )
+
+
+def bones_json(bones: "Sequence[tuple[Reference, int]]") -> list[dict[str, Any]]:
+    """As the command line's contract has it."""
+    return [{**_reference_json(reference), "views": views} for reference, views in bones]
+
+
+def bones_table(bones: "Sequence[tuple[Reference, int]]") -> None:
+    """What is enrolled, one bone a line."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("bone id", "subject", "bone", "side", "views", "length mm", "samples mm", "notes"):
+        table.add_column(column, justify="right" if column in ("views", "length mm", "samples mm") else "left")
+    for reference, views in bones:
+        quality = json.loads(reference.quality or "{}")
+        sizes = (f"{quality[name]:.1f}" if name in quality else "-" for name in ("extent_mm", "resolution_mm"))
+        words = map(printable, (reference.bone_id, reference.subject_id, reference.bone))
+        table.add_row(*words, reference.laterality or "-", str(views), *sizes, printable(reference.notes or ""))
+    Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=120).print(table)
 
 
 def removal_json(removal: "Removal") -> dict[str, Any]:

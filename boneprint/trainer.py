@@ -1,22 +1,23 @@
-"""`boneprint train`: from a seed to weights with a card - training set, training, calibration."""
+"""`boneprint train`: from a seed, or from CTs, to weights with a card - training set, training, calibration."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from boneprint import calibration_set, training_set
+from boneprint import calibration_set, ingest, training_set
 from boneprint._version import __version__
 from boneprint.embed import embedder_id, weights
 from boneprint.embed.card import name_of, read_card, write_card
 from boneprint.embed.embedder import Embedder
-from boneprint.embed.training import Schedule, train
+from boneprint.embed.training import Schedule, learning_curve, train
 from boneprint.errors import BoneprintError
 from boneprint.evidence import calibrate
 from boneprint.evidence.metrics import equal_error_rate
+from boneprint.nouns import Volume
 
 Report = Callable[[str, int, int, str], None]
 
@@ -27,23 +28,31 @@ def train_embedder(
     *,
     recipe: training_set.Recipe,
     schedule: Schedule,
+    cts: Path | None = None,
     calibration_bones: int = 120,
     report: Report | None = None,
 ) -> dict[str, object]:
     """Make a training set, train, calibrate, and write OUT.safetensors with OUT.json.
 
-    Interrupted and called again with the same arguments it goes on: from the bodies that are rendered, and from the
+    Interrupted and called again with the same arguments it goes on: from the bodies that are scanned, and from the
     last checkpoint.
 
     Parameters
     ----------
     out : NAME of the weights, which becomes the embedder's name
     cache : folder for the training set, checkpoints and calibration bones
+    recipe : which simulated bodies to train on, where there are no ``cts``; its seed is also that of the calibration
+    cts : folder of CTs to train on instead; those of one subject, bone and side are scans of one bone
     report : told (stage, done, total, remark)
 
     Returns
     -------
     the card
+
+    Raises
+    ------
+    BoneprintError
+        If nothing can be written to ``out``, the cache belongs to another run, or the CTs hold fewer than two bones.
     """
 
     def tell(stage: str) -> Callable[[int, int], None]:
@@ -53,27 +62,37 @@ def train_embedder(
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BoneprintError(f"{out.parent}: {error.strerror}; name a folder that can be written with -o.") from error
-    data = training_set.build(recipe, cache / "views", report=tell("rendering bodies"))
+    if cts is None:
+        data = training_set.build(recipe, cache / "bodies", report=tell("scanning bodies"))
+        said: dict[str, object] = {
+            "data": "simulated bodies only (boneprint.simulate), no image of a real person",
+            "recipe": asdict(recipe),
+        }
+    else:
+        data = training_set.of_scans(_bones(cts, tell("reading CTs")), f"CTs of {cts}", cache / "own")
+        said = {"data": f"CTs of the user's own ({len(data)} bones)", "recipe": {"seed": recipe.seed}}
 
     def step(number: int, loss: float, rank1: float) -> None:
         if report:
             report("training", number + 1, schedule.steps, f"loss {loss:.3f}, batch rank 1 {rank1:.3f}")
 
     network = train(data, schedule, cache / "run", report=step)
+    exams, seconds = learning_curve(cache / "run")
     card = {
         "name": name_of(out),
-        "architecture": "Compact",
-        "dimension": 128,
+        "architecture": schedule.network,
+        "dimension": schedule.dimension,
         "license": "Apache-2.0",
         "training": {
-            "data": "simulated femora only (boneprint.simulate), no image of a real person",
-            "bodies": len(data.views),
-            "recipe": asdict(recipe),
+            **said,
+            "bodies": len(data),
             "schedule": asdict(schedule),
             "boneprint": __version__,
             "torch": torch.__version__,
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {weights.device().type}",
             "date": _today(),
+            "seconds": round(seconds),
+            "examinations": exams,
         },
     }
     weights.save(network, out, card)
@@ -93,10 +112,7 @@ def calibrate_embedder(
     card = read_card(out)
     said = (
         f"{bones} simulated human femora of the calibration stream, seed {seed}: in no training set and in no "
-        "cohort that `boneprint simulate` can make; "
-        f"probes within {calibration_set.AXIS_DEG:g} degrees about the long axis of AP "
-        f"or ML, {calibration_set.PLANE_DEG:g} in plane, tilt sd {calibration_set.TILT_DEG:g}, with soft tissue, "
-        "random exposure, blur, scatter and noise"
+        f"cohort that `boneprint simulate` can make; {calibration_set.CONTENT}"
     )
     measured, heights = calibration_set.comparisons(paths, Embedder(out))
     card["calibration"] = {}
@@ -107,6 +123,22 @@ def calibrate_embedder(
         card["calibration"][kind] = {**fitted.to_card(), "equal_error_rate": equal_error_rate(found)}
     write_card(out, card)
     return card
+
+
+def _bones(cts: Path, tell: Callable[[int, int], None]) -> Iterator[tuple[Hashable, Volume]]:
+    """Every bone of every CT below a folder; what cannot be read is left out, unless nothing can."""
+    sources = ingest.discover(cts).sources
+    failed: list[BoneprintError] = []
+    for number, source in enumerate(sources):
+        try:
+            scan = source.load()
+            for specimen in ingest.specimens(scan, ingest.Options()):
+                yield (scan.subject_id, specimen.bone, specimen.laterality, specimen.part), specimen.volume
+        except BoneprintError as error:
+            failed.append(error)
+        tell(number + 1, len(sources))
+    if failed and len(failed) == len(sources):
+        raise failed[0]
 
 
 def _today() -> str:

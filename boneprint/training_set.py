@@ -1,170 +1,402 @@
-"""Bodies to train on: simulated, scanned, brought upright and projected once, kept on disk until training ends.
+"""What is trained on: miniatures of simulated bodies, or of a user's own CTs, looked at anew in every step.
 
-A view is kept as two projections (bone beyond soft tissue, and thickness), from which ``embed.augment`` makes another
-radiograph every time it is used. The folder can be deleted; it is made again from the seed.
+A body is scanned coarsely and dry once (twice, by two scanners, where the recipe says so) and kept on disk until
+training ends; the folder can be deleted, it is made again from the seed. Every view of every step is another one:
+another direction, distance and display, rendered on the device that trains.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from boneprint import bone, drr
 from boneprint._version import __version__
-from boneprint.embed.preprocess import canvas_pixels, place
-from boneprint.embed.training import TrainingViews
+from boneprint.drr.ensemble import Ensemble, Looks, Miniature
+from boneprint.drr.geometry import turned_axes
+from boneprint.embed import weights
+from boneprint.embed.augment import augment
+from boneprint.embed.preprocess import canvas_pixels, normalise
+from boneprint.embed.training import Lesson, Schedule
 from boneprint.errors import BoneprintError
-from boneprint.nouns import AIR_HU, Radiograph, Volume, canvas_for
-from boneprint.simulate import TRAINING, Body, Scanner, family, individual
+from boneprint.nouns import AIR_HU, Canvas, Volume, canvas_for, canvas_of_height
+from boneprint.simulate import BONES, TRAINING, Body, Condition, Scanner, family, individual
 
-VIEWS = 24  # over half a turn: in parallel beam the other half is its mirror image
-_TILTS = 3
-_TILT_DEG = 4.0
+# How many of each kind there are for one femur. Lumps are no bones at all, and teach shape as such.
+SHARES = {"femur": 1.0, "tibia": 0.5, "humerus": 0.4, "radius": 0.3, "vertebra": 0.25, "hip": 0.3, "lump": 0.6}
+_CATS = 0.3  # cats' femora for one human femur
+
+_LONG = ("femur", "tibia", "humerus", "radius")
+_HARM = 0.05  # of second scans have each of the conditions of `Condition.drawn`
+_SHARD = 32  # bodies in one file of the cache
+_SEEN_HU = -500.0
+
+# Pictures are larger than their canvas, by half a margin and by what a leaning limb takes.
+_PICTURE = {True: (240, 144), False: (188, 188)}
+_KEPT_BACK = 0.06  # of people and families examine, and are not trained on
+_EXAMINATIONS = 6
+
+# Miniatures of one bone, the height of their canvas in mm, and whether that is a tall one.
+Shard = tuple[list[Miniature], float, bool]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How many bodies of which kind; together with the seed it determines every view."""
+    """How many bodies of which kinds; together with the seed it determines every miniature.
+
+    ``people`` and ``families`` count femora; of other kinds there are `SHARES` of them. With two ``sessions`` each body
+    is scanned again by another scanner, remodelled a little, and sometimes harmed.
+    """
 
     seed: int = 1
-    people: int = 500
-    families: int = 200
-    cats: int = 100
-    cat_families: int = 40
+    people: int = 160
+    families: int = 60
     siblings: int = 4
+    sessions: int = 2
+    kinds: tuple[str, ...] = BONES
+    cats: bool = True
 
     def __post_init__(self) -> None:
-        counts = (self.people, self.families, self.cats, self.cat_families)
-        if min(counts) < 0 or self.siblings < 2 or sum(counts) < 2:
+        if min(self.people, self.families) < 0 or self.people + self.families < 2 or self.siblings < 2:
             raise BoneprintError(
-                f"training set of {self.people} people, {self.families} families, {self.cats} cats, "
-                f"{self.cat_families} families of cats: expected no negative number, and at least two in all."
+                f"training set of {self.people} people and {self.families} families of {self.siblings}: expected no "
+                "negative number, at least two of both together, and two siblings."
+            )
+        if self.sessions not in (1, 2) or not self.kinds or not set(self.kinds) <= set(BONES):
+            raise BoneprintError(
+                f"training set of {', '.join(self.kinds) or 'no kind'} in {self.sessions} sessions: expected kinds "
+                f"among {', '.join(BONES)}, and 1 or 2 sessions."
             )
 
     def bodies(self) -> list[tuple[Body, int]]:
         """Every body with the number of its family (-1 without)."""
-        plain = [individual(self.seed, i, stream=TRAINING) for i in range(self.people)]
-        plain += [individual(self.seed, 500_000 + i, species="cat", stream=TRAINING) for i in range(self.cats)]
-        listed = [(body, -1) for body in plain]
-        for number in range(self.families + self.cat_families):
-            species = "human" if number < self.families else "cat"
-            listed += [(body, number) for body in family(self.seed, number, self.siblings, species=species)]
+        groups = [(kind, "human", SHARES[kind]) for kind in self.kinds]
+        if self.cats and "femur" in self.kinds:
+            groups.append(("femur", "cat", _CATS))
+        listed: list[tuple[Body, int]] = []
+        families = 0
+        for kind, species, share in groups:
+            first = 500_000 if species == "cat" else 0
+            numbers = range(first, first + round(share * self.people))
+            listed += [
+                (individual(self.seed, index, bone=kind, species=species, stream=TRAINING), -1) for index in numbers
+            ]
+            for index in range(round(share * self.families)):
+                members = family(self.seed, first + index, self.siblings, bone=kind, species=species)
+                listed += [(member, families) for member in members]
+                families += 1
         return listed
 
 
-def project_body(body: Body) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-    """Scan a body dry and coarsely, and project it over half a turn, tilted a little another way every few views.
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Bones to be told apart, ready to be looked at.
 
-    Returns
-    -------
-    (VIEWS, 2, H, W) float16: bone line integrals, and thickness in mm / 100; and their (VIEWS,) angles in degrees
+    Parameters
+    ----------
+    ensemble : every miniature
+    sessions : (B, S) number of each bone's miniatures; a scan that is missing repeats the first
+    canvases_mm : (B,) height of the canvas each bone is seen on
+    tall : (B,) whether that canvas is taller than wide
+    families : (B,) number of the family, or -1
+    origin : what they were made by; a checkpoint of another set is refused
     """
-    torch.set_num_threads(1)
-    step = body.shape["length_mm"] / 220.0
-    noise = Scanner((step,) * 3, soft_tissue_mm=0.0, blur_mm=0.35 * step, noise_hu=15.0)
-    scan, _ = body.scan(noise)
-    upright = bone.upright(scan, bone.find_pose(scan, long=True), step)
-    canvas = canvas_for(upright.hu.shape[0] * step, drr.view_width(upright.hu.shape) * step, long=True)
-    rng = np.random.default_rng(np.random.SeedSequence(body.entropy, spawn_key=(7,)))
 
-    height, width = canvas_pixels(canvas)
-    views = np.zeros((VIEWS, 2, height, width), dtype=np.float16)
-    angles = np.arange(VIEWS) * (180.0 / VIEWS) + rng.uniform(0, 180.0 / VIEWS)
-    for group in range(_TILTS):
-        hu = _tilted(upright, np.deg2rad(rng.normal(0, _TILT_DEG, 2)))
-        members = range(group, VIEWS, _TILTS)
-        at = [float(angles[m]) for m in members]
-        integrals = drr.turntable(drr.bone_mu_per_mm(hu, drr.ENROLMENT_ENERGY), step, at)
-        paths = drr.turntable((hu > -500).astype(np.float32), step, at)
-        for member, integral, path in zip(members, integrals, paths):
-            for channel, picture in enumerate((integral, path / 100)):
-                placed = place(Radiograph(picture, step), canvas).numpy()
-                views[member, channel] = _centred(placed, height, width)
-    return views, angles.astype(np.float32)
+    ensemble: Ensemble
+    sessions: NDArray[np.int64]
+    canvases_mm: NDArray[np.float64]
+    tall: NDArray[np.bool_]
+    families: NDArray[np.int64]
+    origin: str = ""
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+    def lesson(self, schedule: Schedule, step: int) -> Lesson:
+        """The pictures of one step: half of the bones from whole families, the others each on its own."""
+        rng = np.random.default_rng((schedule.seed, step))
+        allowed = ~self._kept_back(schedule)
+        tall = bool(rng.random() < self.tall[allowed].mean())
+        return self._lesson(np.flatnonzero(allowed & (self.tall == tall)), schedule, rng)
+
+    def examinations(self, schedule: Schedule) -> list[Lesson]:
+        """The same pictures each time, of bones that are never trained on."""
+        held = self._kept_back(schedule)
+        found = []
+        for number in range(_EXAMINATIONS):
+            rng = np.random.default_rng((schedule.seed, 1, number))
+            bones = np.flatnonzero(held & (self.tall == (number % 3 != 2)))
+            if len(bones) > 1:
+                found.append(self._lesson(bones, schedule, rng))
+        return found
+
+    def _kept_back(self, schedule: Schedule) -> NDArray[np.bool_]:
+        """Every so many people and families; siblings stay together."""
+        if not schedule.check_every:
+            return np.zeros(len(self), dtype=bool)
+        every = round(1 / _KEPT_BACK)
+        alone = np.cumsum(self.families < 0)
+        return np.asarray(np.where(self.families < 0, alone, self.families) % every == every - 1)
+
+    def _lesson(self, bones: NDArray[np.int64], schedule: Schedule, rng: np.random.Generator) -> Lesson:
+        """K pictures of P bones, all seen from about the same side: from another side would be no lesson.
+
+        The first picture of each bone is as clean as a gallery's, and of the first scan.
+        """
+        chosen = _choose(bones, self.families, schedule.bones, rng)
+        each, count = schedule.views, len(chosen) * schedule.views
+        owner = np.repeat(chosen, each)
+        clean = np.arange(count) % each == 0
+        tall = bool(self.tall[chosen[0]])
+        size = canvas_pixels(canvas_of_height(float(self.canvases_mm[chosen[0]])))
+
+        frontal = rng.random() < schedule.frontal_share
+        direction = float(rng.choice([0, 90, 180, 270])) if frontal else float(rng.uniform(0, 360))
+        spread = float(rng.choice(schedule.spreads_deg))
+        # A gallery holds a view every few degrees, whatever the bone's own angle is.
+        axis = direction + rng.uniform(-schedule.spreads_deg[0], schedule.spreads_deg[0], len(chosen)).repeat(each)
+        axis = axis + np.where(clean, 0.0, rng.uniform(-spread, spread, count))
+        tilt = rng.normal(0, np.where(clean, 1.5, 3.5))
+        lean = np.where(clean, rng.normal(0, 1.5, count), rng.uniform(-20, 20, count))
+        pitch = self.canvases_mm[owner] / size[0]
+        off = np.where(clean, 0.0, 1.0)[:, None] * rng.uniform(-0.05, 0.05, (count, 2)) * self.canvases_mm[owner, None]
+        axes = np.stack(turned_axes(np.deg2rad(axis), np.deg2rad(tilt), np.deg2rad(lean), np)).transpose(2, 0, 1)
+        looks = Looks(
+            axes,
+            off[:, [0]] * axes[:, 0] + off[:, [1]] * axes[:, 1],
+            np.where(clean, 1.0, rng.uniform(0.985, 1.015, count)) * pitch,
+            np.where(clean | (rng.random(count) < 0.25), 0.0, 1 / rng.uniform(700, 1800, count)),
+        )
+        scan = np.where(clean, 0, rng.integers(self.sessions.shape[1], size=count))
+        views = self.ensemble.project(self.sessions[owner, scan], looks, *_PICTURE[tall])
+
+        on = views.device
+        generator = torch.Generator(on).manual_seed(int(rng.integers(2**62)))
+        pictures, paths = views.unbind(1)
+        pixel_mm, leaning = (torch.from_numpy(given.astype(np.float32)).to(on) for given in (pitch, np.deg2rad(lean)))
+        masks = (paths > 0.5 * pixel_mm[:, None, None]).float()
+        taken = torch.from_numpy(~clean).to(on)
+        pictures[taken], masks[taken] = augment(
+            pictures[taken], paths[taken], leaning[taken], pixel_mm[taken], size, generator
+        )
+        frames = normalise(pictures, size, masks[:, None])
+        labels = torch.arange(len(chosen), device=on).repeat_interleave(each)
+        return Lesson(frames[:, :-1], F.avg_pool2d(frames[:, -1:], 2), labels)
 
 
 def build(
     recipe: Recipe, folder: Path, *, workers: int | None = None, report: Callable[[int, int], None] | None = None
-) -> TrainingViews:
-    """Make the views of a recipe, or go on where an earlier run stopped.
+) -> TrainingSet:
+    """Make the miniatures of a recipe, or go on where an earlier run stopped.
 
     Parameters
     ----------
-    folder : cache; holds ``views.npy``, ``angles.npy`` and ``manifest.json``
+    folder : cache; holds ``bodies-NNNN.npz`` and ``manifest.json``
     report : called with (bodies done, bodies in all)
 
     Raises
     ------
     BoneprintError
-        If the folder holds the views of another recipe.
+        If the folder holds the miniatures of another recipe.
     """
     listed = recipe.bodies()
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
-    about = {"boneprint": __version__, "views": VIEWS, "tilt_deg": _TILT_DEG, "kev": drr.ENROLMENT_ENERGY.value}
-    said = json.dumps({"recipe": asdict(recipe), **about}, indent=1)
+    said = json.dumps({"recipe": asdict(recipe), "boneprint": __version__, "kev": drr.ENROLMENT_ENERGY.value}, indent=1)
     if manifest.exists() and manifest.read_text() != said:
         raise BoneprintError(
-            f"{folder}: holds the views of another recipe or version; delete it or name another one with --cache."
+            f"{folder}: holds the miniatures of another recipe or version; delete it or name another one with --cache."
         )
     manifest.write_text(said)
-    views = _open(
-        folder / "views.npy", (len(listed), VIEWS, 2, *canvas_pixels(canvas_for(1, 1, long=True))), np.float16
-    )
-    angles = _open(folder / "angles.npy", (len(listed), VIEWS), np.float32)
-
-    # A body is done when its last angle has been written, after its views; angles of 0 in the last place never occur.
-    waiting = [i for i in range(len(listed)) if angles[i, -1] == 0]
-    for i, (pictures, at) in zip(waiting, _projected([listed[i][0] for i in waiting], workers)):
-        views[i] = pictures
-        angles[i] = at
+    starts = range(0, len(listed), _SHARD)
+    shards = [folder / f"bodies-{number:04d}.npz" for number in range(len(starts))]
+    jobs = [
+        ([body for body, _ in listed[start : start + _SHARD]], recipe.sessions, shard)
+        for start, shard in zip(starts, shards)
+        if not shard.exists()
+    ]
+    done = len(shards) - len(jobs)
+    for _ in _made(jobs, workers):
+        done += 1
         if report:
-            report(int((angles[:, -1] > 0).sum()), len(listed))
-    views.flush()
-    angles.flush()
-    return TrainingViews(views, angles, np.array([number for _, number in listed]), repr(recipe))
+            report(min(done * _SHARD, len(listed)), len(listed))
+    families = np.array([number for _, number in listed], dtype=np.int64)
+    return _loaded(shards, families, repr(recipe))
 
 
-def _projected(bodies: list[Body], workers: int | None) -> Iterator[tuple[NDArray[np.float16], NDArray[np.float32]]]:
-    workers = workers or os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(project_body, bodies)
+def of_scans(scans: Iterable[tuple[Hashable, Volume]], origin: str, folder: Path) -> TrainingSet:
+    """A user's own isolated bones; those of one key are scans of one bone, which lie as `bone.find_pose` finds them.
+
+    Parameters
+    ----------
+    origin : what they are, for the checkpoint
+    folder : cache for the miniatures
+
+    Raises
+    ------
+    BoneprintError
+        If there are fewer than two bones.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[Hashable, list[Shard]] = {}
+    for key, volume in scans:
+        found.setdefault(key, []).append(_miniature(volume))
+    if len(found) < 2:
+        raise BoneprintError(f"{origin}: {len(found)} bones, expected at least two to be told apart; give more CTs.")
+    most = max(len(each) for each in found.values())
+    shards = []
+    for number, each in enumerate(found.values()):
+        shards.append(folder / f"own-{number:05d}.npz")
+        small, canvas, tall = each[0]
+        _write(shards[-1], [([*(scan[0][0] for scan in each), *small * (most - len(each))], canvas, tall)])
+    return _loaded(shards, np.full(len(shards), -1, dtype=np.int64), origin)
 
 
-def _open(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
-    if path.exists():
-        kept = np.lib.format.open_memmap(path, mode="r+")
-        if kept.shape != shape or kept.dtype != dtype:
-            raise BoneprintError(f"{path}: holds {kept.dtype} {kept.shape}, expected {shape}; delete its folder.")
-        return kept
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+def _made(jobs: list[tuple[list[Body], int, Path]], workers: int | None) -> Iterator[None]:
+    with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_make_shard, jobs)
 
 
-def _tilted(volume: Volume, angles: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The grid turned about its centre by small angles about x and y, in a box that holds it."""
-    about_x, about_y = angles
-    cx, sx, cy, sy = np.cos(about_x), np.sin(about_x), np.cos(about_y), np.sin(about_y)
-    turn = np.array([[cx, -sx, 0], [sx, cx, 0], [0, 0, 1]]) @ np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
-    size = np.array(volume.hu.shape)
-    larger = np.ceil(np.abs(turn) @ size).astype(int)
-    offset = (size - 1) / 2 - turn @ ((larger - 1) / 2)
-    return np.asarray(
-        ndimage.affine_transform(
-            volume.hu, turn, offset=offset, output_shape=tuple(larger), order=1, mode="constant", cval=AIR_HU
-        )
+def _make_shard(job: tuple[list[Body], int, Path]) -> None:
+    torch.set_num_threads(1)
+    bodies, sessions, path = job
+    _write(path, [miniatures(body, sessions) for body in bodies])
+
+
+def _write(path: Path, bodies: list[Shard]) -> None:
+    arrays: dict[str, NDArray[np.generic]] = {
+        "canvases_mm": np.array([canvas for _, canvas, _ in bodies]),
+        "tall": np.array([tall for _, _, tall in bodies]),
+    }
+    for number, (scans, _, _) in enumerate(bodies):
+        for session, small in enumerate(scans):
+            arrays[f"levels_{number}_{session}"] = small.levels
+            arrays[f"affine_{number}_{session}"] = small.affine
+    written = path.with_suffix(".tmp.npz")
+    np.savez(written, **arrays)  # type: ignore[arg-type]
+    written.replace(path)
+
+
+def _loaded(shards: list[Path], families: NDArray[np.int64], origin: str) -> TrainingSet:
+    small: list[Miniature] = []
+    sessions, canvases, tall = [], [], []
+    for shard in shards:
+        with np.load(shard, allow_pickle=False) as stored:
+            canvases.append(stored["canvases_mm"])
+            tall.append(stored["tall"])
+            each = sum(name.startswith("levels_0_") for name in stored.files)
+            for number in range(len(canvases[-1])):
+                sessions.append([len(small) + session for session in range(each)])
+                small += [
+                    Miniature(stored[f"levels_{number}_{session}"], stored[f"affine_{number}_{session}"])
+                    for session in range(each)
+                ]
+    return TrainingSet(
+        Ensemble(small, weights.device()),
+        np.array(sessions),
+        np.concatenate(canvases),
+        np.concatenate(tall),
+        families,
+        origin,
     )
 
 
-def _centred(image: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Cut or pad a picture to a size, about its centre."""
-    padded = np.pad(image, [(height // 2 + 1,) * 2, (width // 2 + 1,) * 2])
-    top, left = (padded.shape[0] - height) // 2, (padded.shape[1] - width) // 2
-    return padded[top : top + height, left : left + width]
+def miniatures(body: Body, sessions: int = 1) -> Shard:
+    """Scan a body dry and coarsely, and find its pose in the first scan.
+
+    Returns
+    -------
+    one miniature for each session, all in the axes of the first; the height of their canvas in mm, and whether it is
+    a tall one
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(body.entropy, spawn_key=(7,)))
+    length = body.shape["length_mm"]
+    long = body.bone in _LONG
+    guess = canvas_for(1.05 * length, 0.45 * length if long else length, long=long)
+    step = (0.75 if long else 0.9) * guess.height_mm / canvas_pixels(guess)[0]
+    scan, placed = body.scan(Scanner((step,) * 3, soft_tissue_mm=0.0, blur_mm=0.35 * step, noise_hu=15.0))
+    first, canvas, tall, to_own = _stood_up(scan)
+    made = [first]
+    for session in range(2, sessions + 1):
+        scanner = Scanner(
+            (step,) * 3,
+            soft_tissue_mm=0.0,
+            blur_mm=float(rng.uniform(0.3, 0.6)) * step,
+            noise_hu=float(rng.uniform(8, 35)),
+            tilt_deg=4.0,
+            turn_deg=8.0,
+            hu_gain=float(rng.normal(1.0, 0.015)),
+            hu_offset=float(rng.normal(0.0, 8.0)),
+        )
+        # What is beside a bone is added to the picture (augment); here it would be taken for the bone.
+        drawn = Condition.drawn(rng, share=_HARM, implants=body.implants)
+        condition = replace(drawn, neighbours=False)
+        again, moved = body.scan(scanner, session, condition=condition)
+        made.append(_cropped(again, to_own @ placed @ np.linalg.inv(moved)))
+    return made, canvas.height_mm, tall
+
+
+def _miniature(isolated: Volume) -> Shard:
+    """One of a user's bones, on a grid as coarse as those of the simulated."""
+    pose = bone.find_pose(isolated)
+    extent = np.ptp(bone.extremes_mm(isolated, bone.BONY_HU) @ pose.axes.T, axis=0)
+    canvas = _canvas(extent, pose.long)
+    step = (0.75 if pose.long else 0.9) * canvas.height_mm / canvas_pixels(canvas)[0]
+    small, canvas, tall, _ = _stood_up(bone.upright(isolated, pose, step), pose)
+    return [small], canvas.height_mm, tall
+
+
+def _stood_up(scan: Volume, pose: bone.Pose | None = None) -> tuple[Miniature, Canvas, bool, NDArray[np.float64]]:
+    """A miniature in its own axes, its canvas, whether that is a tall one, and the way from patient to own axes."""
+    pose = pose or bone.find_pose(scan)
+    along = bone.extremes_mm(scan, bone.BONY_HU) @ pose.axes.T
+    low, high = along.min(axis=0), along.max(axis=0)
+    to_own = np.eye(4)
+    to_own[:3, :3] = pose.axes
+    to_own[:3, 3] = -(low + high) / 2
+    canvas = _canvas(high - low, pose.long)
+    return _cropped(scan, to_own), canvas, pose.long, to_own
+
+
+def _canvas(extent: NDArray[np.float64], long: bool) -> Canvas:
+    """As `drr.canvas_of` for a specimen of this extent (x, y, z in mm), which has a margin of a few voxels."""
+    margin = 1 + 8 / bone.STANDARD_STEPS
+    return canvas_for(float(extent[2]) * margin, float(np.hypot(extent[0], extent[1])) * margin, long=long)
+
+
+def _cropped(scan: Volume, to_own: NDArray[np.float64]) -> Miniature:
+    """What is not air, with a voxel all round."""
+    seen = scan.hu > _SEEN_HU
+    corners = []
+    for axis in range(3):
+        there = np.flatnonzero(seen.any(axis=tuple(other for other in range(3) if other != axis)))
+        corners.append((max(int(there[0]) - 1, 0), int(there[-1]) + 2))
+    (z0, z1), (y0, y1), (x0, x1) = corners
+    shift = np.eye(4)
+    shift[:3, 3] = x0, y0, z0
+    hu = np.where(seen, scan.hu, AIR_HU)[z0:z1, y0:y1, x0:x1]
+    return Miniature.of(hu, to_own @ scan.affine @ shift, drr.ENROLMENT_ENERGY, air_hu=_SEEN_HU)
+
+
+def _choose(
+    bones: NDArray[np.int64], families: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Half of the bones as whole families (siblings are the hard negatives), the rest from bones without family."""
+    own = families[bones]
+    siblings: list[int] = []
+    for number in rng.permutation(np.unique(own[own >= 0])):
+        members = bones[own == number]
+        if len(siblings) + len(members) > max(count // 2, count - int((own < 0).sum())):
+            break
+        siblings.extend(members)
+    others = bones[own < 0]
+    others = rng.choice(others, min(count - len(siblings), len(others)), replace=False)
+    return np.concatenate([np.array(siblings, dtype=np.int64), others])

@@ -1,4 +1,4 @@
-"""Write what is made from code and results: two pages, and the figures in README and rendering.md. Usage: build.py."""
+"""Write what is made from code and results: two pages, and the figures of three others. Usage: build.py."""
 
 import json
 import re
@@ -49,12 +49,17 @@ def model_card() -> str:
             f"`{embedder_id(card)}`, architecture {card['architecture']}, {card['dimension']} numbers a view, licence "
             f"{card['license']}. SHA-256 of the weights: `{card['weights_sha256']}`.\n",
             "## Training\n",
-            f"Data: {training['data']}; {training['bodies']} bodies, 24 directions each, augmented anew at every use "
-            f"(`boneprint/embed/augment.py`). boneprint {training['boneprint']}, torch {training['torch']}, "
-            f"{training['machine']}, {training['date']}. Train it again with "
-            f"`boneprint train -o compact-1 --cache FOLDER`. {training.get('note', '')}\n",
+            f"Data: {training['data']}; {training['bodies']} bodies, rendered and augmented anew at every use "
+            f"([how](training.md)). boneprint {training['boneprint']}, torch {training['torch']}, "
+            f"{training['machine']}, {training['seconds'] / 60:.0f} minutes, {training['date']}. Train it again with "
+            f"`boneprint train -o {card['name']} --cache FOLDER`. {training.get('note', '')}\n",
             "| setting | value |\n|---|---|",
             settings + "\n",
+            "Learning curve, on simulated bones kept back (loss, and share of pictures whose nearest other one is of "
+            "the same bone):\n",
+            "| steps | loss | rank 1 |\n|---|---|---|",
+            "\n".join(f"| {step} | {loss:.3f} | {rank1:.1%} |" for step, loss, rank1 in training["examinations"])
+            + "\n",
             "## Calibration\n",
             f"On {any_threshold['data']}. 95 % intervals over bones; where no error was seen, "
             "the upper end is 3 / bones.\n",
@@ -84,24 +89,72 @@ def _between_marks(page: Path, made: str) -> str:
 def figures() -> str:
     """What benchmarks/identify.py found, as a table."""
     result = json.loads((ROOT / "benchmarks" / "results" / "identify.json").read_text())
-    gallery, probes = result["gallery"], result["probes"]
-    rows = []
-    for name, each in result["outcome"].items():
-        cells = []
-        for rank in ("1", "5"):
-            low, high = each["ranks"][rank]["interval"]
-            cells.append(f"{each['ranks'][rank]['share']:.1%} ({low:.1%} to {high:.1%})")
-        rows.append(f"| {name} | {cells[0]} | {cells[1]} |")
+    probes, rows = result["probes"], []
+    for kind, found in result["kinds"].items():
+        for size, sides in found["galleries"].items():
+            for side, each in sides.items():
+                cells = [_share(each["ranks"][rank]["share"], each["ranks"][rank]["interval"]) for rank in ("1", "5")]
+                missed = each["fnmr_at_fmr"]["0.001"].get("fnmr")
+                cells.append(_share(missed["value"], missed["interval"]) if missed else "too few bones")
+                fnir = each["fnir_at_fpir"]["0.01"]
+                cells.append("too few bones" if fnir["missed"] is None else _share(fnir["missed"], fnir["interval"]))
+                rows.append(f"| {kind} | {int(size):,} | {side} | " + " | ".join(cells) + " |")
+    voxels = {"coarse": "about 2 mm in a femur", "usual": "0.5 to 2 mm"}[result["voxels"]]
+    species = "people" if result["species"] == "human" else f"{result['species']}s"
     said = (
-        f"{gallery['bones']} simulated {gallery['species']} femora that nobody trained or calibrated on, "
-        f"enrolled from their DICOM. Each is probed once, within {probes['axis_deg']:g} degrees about the axis of "
-        f"AP or ML and {probes['plane_deg']:g} in the plane, with {probes['content']}. Share of bones found at rank 1 "
-        "and among the first five, with 95 % intervals over bones. Command: `make bench`; embedder "
-        f"`{result['embedder']}`. Simulated bones are easier than real ones: see the "
+        f"Simulated {species} whom nobody trained or calibrated on, each enrolled from one scan and probed once from "
+        f"{probes['scan']}; within {probes['axis_deg']:g} degrees about the axis of AP or ML and "
+        f"{probes['plane_deg']:g} in the plane, with {probes['content']}; voxels of {voxels}. Share of bones found at "
+        "rank 1 and among the first five, comparisons missed at a false match rate of 0.001, and searches missed where "
+        "1 % of those for a bone that is not enrolled would return one; 95 % intervals over bones. Command: "
+        f'`make bench BONES="{result["bones"]}"`; seed {result["seed"]}, commit {result["circumstances"]["commit"]}, '
+        f"embedder `{result['embedder']}`. Simulated bones are easier than real ones: see the "
         "[model card](docs/model-card.md)."
     )
-    head = ["| probe | rank 1 | rank 5 or better |", "|---|---|---|"]
-    return "\n".join([textwrap.fill(said, 128), "", *head, *rows, ""])
+    head = ["| bone | enrolled | probe | rank 1 | rank 5 or better | FNMR at FMR 0.001 | FNIR at FPIR 1 % |"]
+    carried = ROOT / "benchmarks" / "results" / "carry-over.json"
+    return "\n".join(
+        [
+            textwrap.fill(said, 128),
+            "",
+            *head,
+            "|---" * 7 + "|",
+            *rows,
+            "",
+            *(carried_over(carried) if carried.exists() else []),
+        ]
+    )
+
+
+def carried_over(path: Path) -> list[str]:
+    """What benchmarks/carry_over.py found, as a table."""
+    result = json.loads(path.read_text())
+    rows = []
+    for group, sides in result["groups"].items():
+        of_group = [each for each in result["surfaces"] if each["group"] == group]
+        for side, each in sides.items():
+            first = each["own_side_first"]
+            cells = [
+                f"{len({e['surface'] for e in of_group})} x {result['interiors']}",
+                side,
+                _share(each["rank_1"]["value"], each["rank_1"]["interval"]),
+                f"{each['rank_3']['value']:.1%}",
+                "-" if first is None else f"{first:.1%}",
+            ]
+            rows.append(f"| {group} | " + " | ".join(cells) + " |")
+    said = (
+        f"Surfaces of real bones, which nobody trained on, each filled with {result['interiors']} simulated insides, "
+        f"scanned twice and probed as above, among {result['among']} simulated bones of its kind; 95 % intervals over "
+        "surfaces. Own side first: where left and right of one person are enrolled, how often the right one of the two "
+        "came first. "
+        f"Command: `make bench-real`; seed {result['seed']}, embedder `{result['embedder']}`."
+    )
+    head = "| real bone | surfaces x insides | probe | rank 1 | rank 3 or better | own side first |"
+    return [textwrap.fill(said, 128), "", head, "|---" * 6 + "|", *rows, ""]
+
+
+def _share(value: float, interval: list[float]) -> str:
+    return f"{value:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"
 
 
 def speeds() -> str:
@@ -126,10 +179,63 @@ def speeds() -> str:
     return "\n".join([textwrap.fill(said, 128), "", *rows, ""])
 
 
+def s1_identity() -> str:
+    """s1-identity.md with the tables of benchmarks/s1_identity.py between its marks."""
+    return _between_marks(HERE / "s1-identity.md", s1_tables())
+
+
+def s1_tables() -> str:
+    """What benchmarks/s1_identity.py found: pairs by stratum, and identity; as far as it has been run."""
+    file = ROOT / "benchmarks" / "results" / "s1-identity.json"
+    if not file.exists():
+        return "Not measured yet.\n"
+    result = json.loads(file.read_text())
+    about, published = result["circumstances"], result["published_by_s1"]["pairs_5_held_out_percent"]
+    pairs = [f"| network | bones | threshold | {' | '.join(published)} |", "|---" * (3 + len(published)) + "|"]
+    pairs.append(f"| S1 as published | 5 held out | margin, chosen afterwards | {' | '.join(published.values())} |")
+    who = [
+        "| network | triplets kept apart | kNN | SVM | one image | softmax | training |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, cell in result["cells"].items():
+        spent = f"{cell['training_seconds']:.0f} s" if "training_seconds" in cell else ""
+        if "accuracy" in cell:
+            who.append(f"| {name} | | | | | {cell['accuracy']:.2%} | {spent} |")
+            continue
+        shares = [
+            " / ".join(f"{each[how]:.2%}" for each in cell["identity"].values())
+            for how in ("knn", "svm", "one_picture")
+        ]
+        triplets = " / ".join(f"{each:.2%}" for each in cell["triplet_accuracy"].values())
+        who.append(f"| {name} | {triplets} | {' | '.join(shares)} | | {spent} |")
+        for bones, strata in cell["pairs"].items():
+            kind = "balanced_accuracy" if "unseen" in bones else "accuracy"
+            for threshold in cell["thresholds"]:
+                each = [strata[stratum][threshold] for stratum in published]
+                cells = [f"{100 * found[kind]:.2f}" for found in each]
+                low, high = each[-1][f"{kind}_interval"]
+                cells[-1] += f" ({100 * low:.1f} to {100 * high:.1f})"
+                pairs.append(f"| {name} | {bones} | {threshold} | {' | '.join(cells)} |")
+    devices = sorted({cell["device"] for cell in result["cells"].values()})
+    said = (
+        f"Seed {result['setting']['seed']}, commit {about['commit']}, {', '.join(devices)}, {about['date'][:10]}. "
+        "Pairwise accuracy in per cent: over all pairs of bones held out; of unseen bones the mean over pairs of one "
+        "bone and of two. The interval of the last column is over bones."
+    )
+    identity = (
+        "Triplets kept apart by the margin: training bones / held out. Images named rightly: all 29 bones / the 5 held "
+        "out; the softmax knows the 29. S1: 99.9 % of triplets, kNN and SVM 100 %, softmax 63 to 100 %; d = 16 costs "
+        "1 %, margin 1.0 9.6 %, AP alone 2.0 %, ResNet-50 0.8 %."
+    )
+    wrapped = [textwrap.fill(each, 128) for each in (said, identity)]
+    return "\n".join(["## Figures\n", wrapped[0], "", *pairs, "", wrapped[1], "", *who, ""])
+
+
 PAGES = {
     HERE / "command-line.md": command_line,
     HERE / "model-card.md": model_card,
     HERE / "rendering.md": rendering,
+    HERE / "s1-identity.md": s1_identity,
     ROOT / "README.md": readme,
 }
 

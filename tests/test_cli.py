@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from PIL import Image
 import boneprint
 from boneprint.cli import main
 from boneprint.nouns import Radiograph
-from boneprint.read import read_radiograph, write_png
+from boneprint.read import read_radiograph, write_ct_series, write_png
 
 TRUTH = "SIM-4711-0002"
 
@@ -49,6 +50,33 @@ def test_help_loads_neither_torch_nor_scipy_nor_pydicom():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "ingest" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["check", "audit", "info"])
+def test_looking_at_a_database_loads_neither_torch_nor_scipy(bones_h5, command):
+    program = (
+        "import sys\nfrom boneprint.cli import main\n"
+        f"try: main(['{command}', '--db', r'{bones_h5}'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'scipy.optimize', 'scipy.ndimage', 'pydicom', 'numba'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_what_a_scan_cut_off_is_told_with_the_bone_ever_after(coarse_scan, tmp_path):
+    lower_half = replace(coarse_scan, hu=coarse_scan.hu[: coarse_scan.hu.shape[0] // 2])
+    write_ct_series(tmp_path / "ct", lower_half, subject_id="S-1", body_part="FEMUR", laterality="R")
+    db = tmp_path / "b.h5"
+    (enrolled,) = json.loads(run("ingest", tmp_path / "ct", "--db", db, "--json").stdout)["enrolled"]
+    assert enrolled["quality"]["cut_off"] == ["head"]
+    assert not enrolled["quality"]["complete"]
+    assert json.loads(run("info", "--db", db, "--bones", "--json").stdout)["enrolled"] == [enrolled]
+    said = "cut off by the border of the scan (head)"
+    assert enrolled["notes"] == said
+    assert said in run("info", "--db", db, "--bones").stdout
+    assert f"1: {said}" in run("search", tmp_path / "ct", "--db", db).stdout
 
 
 def test_search_prints_the_contracts_json_and_nothing_else(bones_h5, probe_pngs):

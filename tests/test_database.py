@@ -1,12 +1,20 @@
 """The main job through the library: enrol, search, verify."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import boneprint
-from boneprint import BoneprintError, ReadError, StoreError
-from boneprint.nouns import Radiograph
+from boneprint import BoneprintError, ReadError, StoreError, explanation
+from boneprint.embed import load_embedder
+from boneprint.ingest import enrolled_view
+from boneprint.lineup import lineup
+from boneprint.nouns import Radiograph, canvas_of_height
+from boneprint.probe import as_radiographs
 from boneprint.read import read_radiograph
 
 TRUTH = "SIM-4711-0002"
@@ -172,7 +180,7 @@ def test_a_search_with_a_stored_fingerprint_needs_no_torch(bones_h5, probe_pngs,
         "with boneprint.open(sys.argv[1]) as database:\n"
         "    template = boneprint.Fingerprint(vectors, database.store.embedder)\n"
         "    print(database.search(template).candidates[0].reference.subject_id)\n"
-        "assert 'torch' not in sys.modules\n"
+        "assert not {'torch', 'scipy.optimize', 'scipy.ndimage'} & set(sys.modules)\n"
     )
     words = [sys.executable, "-c", program, str(bones_h5), str(tmp_path / "t.npz")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -257,3 +265,32 @@ def test_half_precision_finds_the_same_bones_at_almost_the_same_distance(own, co
     assert [c.reference.bone_id for c in found[0]] == [c.reference.bone_id for c in found[1]]
     # Rounding to float16 moves a unit vector by at most 2**-11.
     assert [c.distance for c in found[0]] == pytest.approx([c.distance for c in found[1]], abs=2**-11)
+
+
+def test_kept_views_show_the_candidate_when_its_ct_is_gone(cohort_dir, probe_pngs, tmp_path):
+    """Oracle: the picture, embedded as a radiograph, is what the view was enrolled as."""
+    shutil.copytree(cohort_dir / TRUTH, tmp_path / "ct")
+    with boneprint.open(tmp_path / "b.h5", writable=True) as database:
+        database.ingest(tmp_path / "ct", keep_views=True)
+        shutil.rmtree(tmp_path / "ct")
+        result = database.search(probe_pngs["ap"])
+        (best,) = result.candidates
+        gallery = database.store.gallery()
+        explained = explanation.of_pair(database, as_radiographs(probe_pngs["ap"])[0], best.reference.bone_id)
+    view = enrolled_view(best)
+    assert view.view == f"axis {best.angle_deg:03.0f}"
+    vector = load_embedder().embed([view], canvas_of_height(best.reference.canvas_mm))[0]
+    own = gallery.rows.of(0)[np.flatnonzero(gallery.angles_deg == best.angle_deg)[0]]
+    # What 255 grey values leave of a float picture; two bones lie some ten times as far apart.
+    assert np.linalg.norm(vector - own) < 0.05
+    lineup(as_radiographs([probe_pngs["ap"]]), result, tmp_path / "lineup.png")
+    _, tile = np.array_split(np.asarray(Image.open(tmp_path / "lineup.png").convert("L")), 2, axis=1)
+    assert tile[20:500].std() > 10
+    assert explained.view.maps.similarity == pytest.approx(explained.probe.maps.similarity, abs=0.02)
+
+
+def test_a_damaged_picture_of_a_view_is_an_error_of_one_line(database, probe_pngs):
+    best = database.search(probe_pngs["ap"]).candidates[0]
+    assert best.picture is None
+    with pytest.raises(ReadError, match="boneprint check"):
+        enrolled_view(replace(best, picture=b"\x89PNG\r\n\x1a\n and nothing else"))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from scipy import ndimage
 from boneprint.embed import SHIPPED, Embedder, load_embedder, read_card, weights
 from boneprint.embed.augment import augment
 from boneprint.embed.card import write_card
+from boneprint.embed.finder import place
 from boneprint.embed.losses import supervised_contrastive
-from boneprint.embed.preprocess import CHANNELS, canvas_pixels, normalise, preprocess
-from boneprint.embed.training import Schedule, TrainingViews, batch, train
+from boneprint.embed.networks import Compact
+from boneprint.embed.preprocess import CHANNELS, frame_pixels, normalise, preprocess
+from boneprint.embed.training import Lesson, Schedule, train
 from boneprint.errors import BoneprintError, ReadError
 from boneprint.nouns import Canvas, Radiograph
 
@@ -31,7 +34,7 @@ def bar(spacing_mm=1.0, length_mm=400.0, shift_mm=(0.0, 0.0), scale=1.0, offset=
 
 def test_pixel_size_is_normalised_away():
     fine, coarse = preprocess([bar(0.5)], LONG), preprocess([bar(1.5)], LONG)
-    assert fine.shape == (1, CHANNELS, *canvas_pixels(LONG))
+    assert fine.shape == (1, CHANNELS, *frame_pixels(LONG))
     assert (fine - coarse)[:, 0].abs().mean() < 0.015  # the edges of 0.5 and of 1.5 mm pixels
 
 
@@ -60,8 +63,8 @@ def test_a_limb_around_the_bone_hardly_shows_in_the_edges():
     columns = (np.arange(300) - 150) / 120
     limb = 2.5 * np.sqrt(np.maximum(1 - columns**2, 0))
     wet = Radiograph(dry.pixels + limb[None, :].astype(np.float32), 1.0)
-    edges = [preprocess([radiograph], LONG)[0, 1].numpy() for radiograph in (dry, wet)]
-    inside = (slice(30, 160), slice(25, 70))
+    edges = [preprocess([radiograph], LONG)[0, 2].numpy() for radiograph in (dry, wet)]
+    inside = (slice(46, 176), slice(41, 86))
     assert np.corrcoef(edges[0][inside].ravel(), edges[1][inside].ravel())[0, 1] > 0.8
 
 
@@ -84,7 +87,7 @@ def test_fingerprints_are_unit_vectors_and_repeat_themselves():
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
     assert np.array_equal(vectors, embedder.embed([bar(), bar(length_mm=350)], LONG))
     alone = embedder.embed([bar(length_mm=350)], LONG)
-    assert np.allclose(alone, vectors[1:], atol=1e-5), "a fingerprint must not depend on its batch"
+    assert np.allclose(alone, vectors[1:], atol=1e-4), "a fingerprint must not depend on its batch"
 
 
 def test_shipped_weights_fit_their_card_and_the_promised_size():
@@ -134,66 +137,131 @@ def test_the_contrastive_loss_is_small_only_for_separated_bones():
     assert supervised_contrastive(alike, labels).item() == pytest.approx(np.log(3), rel=1e-5)
 
 
-@pytest.fixture(scope="module")
-def toy_views():
-    """Twelve bodies of random blobs, the first eight in two families; too small to learn much, enough to run."""
-    rng = np.random.default_rng(0)
-    coarse = rng.random((12, 6, 2, 12, 6)).astype(np.float32)
-    full = torch.nn.functional.interpolate(torch.from_numpy(coarse).flatten(0, 1), size=(192, 96), mode="bilinear")
-    angles = np.tile(np.arange(6, dtype=np.float32) * 30 + 3, (12, 1))
-    families = np.array([0] * 4 + [1] * 4 + [-1] * 4)
-    return TrainingViews(full.reshape(12, 6, 2, 192, 96).half().numpy(), angles, families)
+def test_a_marked_bone_is_put_upright_in_the_middle():
+    rows, columns = np.mgrid[:224, :128]
+    lean, down, right = np.deg2rad(12.0), 17.0, -9.0
+    y, x = rows - 111.5 - down, columns - 63.5 - right
+    along, across = np.cos(lean) * y + np.sin(lean) * x, np.cos(lean) * x - np.sin(lean) * y
+    bar = torch.from_numpy(((abs(along) < 60) & (abs(across) < 8)).astype(np.float32))[None, None]
+    marked = torch.nn.functional.avg_pool2d(bar, 2) * 20 - 10
+    canvas = place(bar, marked, (192, 96))[0, 0]
+    where = torch.nonzero(canvas > 0.5).float()
+    assert where.mean(dim=0).tolist() == pytest.approx([95.5, 47.5], abs=0.5)
+    assert (where.amax(dim=0) - where.amin(dim=0) + 1).tolist() == pytest.approx([120, 16], abs=2.5)
 
 
-TOY = Schedule(steps=4, bones=8, views=2, warmup=2)
+def test_both_forms_of_canvas_share_a_network_with_norms_of_their_own():
+    network = Compact().train()
+    frames = torch.rand(4, CHANNELS, 224, 128)
+    square = {name: value.clone() for name, value in network.state_dict().items() if ".square." in name}
+    assert network(frames).shape == (4, 128)
+    for name, value in square.items():
+        assert torch.equal(network.state_dict()[name], value), name
+    assert network(torch.rand(4, CHANNELS, 176, 176)).norm(dim=1).tolist() == pytest.approx([1.0] * 4, abs=1e-5)
+    assert any(not torch.equal(network.state_dict()[name], value) for name, value in square.items())
 
 
-def test_a_batch_is_determined_by_its_step_and_holds_a_whole_family(toy_views):
-    first, labels = batch(toy_views, TOY, 3)
-    second, _ = batch(toy_views, TOY, 3)
-    other, _ = batch(toy_views, TOY, 4)
-    assert torch.equal(first, second)
-    assert not torch.equal(first, other)
-    assert first.shape == (16, CHANNELS, 192, 96)
-    assert labels.bincount().tolist() == [2] * 8
+class Toys:
+    """A school of twelve random blobs; too small to learn much, enough to run."""
+
+    origin = "toys"
+
+    def lesson(self, schedule, step):
+        generator = torch.Generator().manual_seed(1000 * schedule.seed + step)
+        blobs = torch.rand(12, 1, 12, 6, generator=torch.Generator().manual_seed(0))
+        chosen = torch.randperm(12, generator=generator)[: schedule.bones].repeat_interleave(schedule.views)
+        pictures = torch.nn.functional.interpolate(blobs[chosen], size=(192, 96), mode="bilinear")[:, 0]
+        pictures = pictures + 0.05 * torch.rand(pictures.shape, generator=generator)
+        frames = normalise(pictures, (192, 96), (pictures > 0.5).float()[:, None])
+        marks = torch.nn.functional.avg_pool2d(frames[:, -1:], 2)
+        return Lesson(frames[:, :-1], marks, torch.arange(schedule.bones).repeat_interleave(schedule.views))
+
+    def examinations(self, schedule):
+        return [self.lesson(schedule, 10_000)]
 
 
-def test_augmented_pictures_stay_finite_and_normalise(toy_views):
-    pictures = torch.from_numpy(toy_views.views[:, 0].astype(np.float32))
-    image = augment(pictures[:, 0], pictures[:, 1] * 100, torch.Generator().manual_seed(5))
+TOY = Schedule(steps=4, bones=4, views=2, warmup=2, check_every=2)
+
+
+def test_augmented_pictures_stay_finite_and_normalise():
+    bone = torch.zeros(6, 240, 144)
+    bone[:, 40:200, 60:80] = 0.4
+    turn, pitch = torch.linspace(-0.3, 0.3, 6), torch.full((6,), 2.9)
+    generator = torch.Generator().manual_seed(5)
+    image, mask = augment(bone, bone * 50, turn, pitch, (192, 96), generator)
+    again, _ = augment(bone, bone * 50, turn, pitch, (192, 96), torch.Generator().manual_seed(5))
+    assert torch.equal(image, again)
+    assert mask.mean() == pytest.approx(float((bone > 0).float().mean()), rel=0.25)  # some pictures lack an end
     ready = normalise(image, (192, 96))
     assert torch.isfinite(ready).all()
-    assert ready[:, 0].min() >= 0
-    assert ready[:, 0].max() <= 1.5
-    assert ready[:, 1].abs().max() <= 1
+    assert ready[:, :2].min() >= 0
+    assert ready[:, :2].max() <= 1.5
+    assert ready[:, 2].abs().max() <= 1
 
 
-def test_training_stopped_and_resumed_gives_the_same_weights(toy_views, tmp_path):
-    whole = train(toy_views, TOY, tmp_path / "whole", checkpoint_every=2)
+def test_training_stopped_and_resumed_gives_the_same_weights(tmp_path):
+    whole = train(Toys(), TOY, tmp_path / "whole", checkpoint_every=2)
 
     def stop(step, loss, rank1):
         if step == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(toy_views, TOY, tmp_path / "parts", checkpoint_every=2, report=stop)
-    parts = train(toy_views, TOY, tmp_path / "parts", checkpoint_every=2)
+        train(Toys(), TOY, tmp_path / "parts", checkpoint_every=2, report=stop)
+    parts = train(Toys(), TOY, tmp_path / "parts", checkpoint_every=2)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[name]), name
-    logged = (tmp_path / "parts" / "log.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in logged] == ["step", "0", "1", "2", "3"]
+    logged = [line.split(",") for line in (tmp_path / "parts" / "log.csv").read_text().splitlines()]
+    assert [line[0] for line in logged] == ["step", "0", "1", "2", "3"]
+    assert [bool(line[3]) for line in logged[1:]] == [False, True, False, True]
 
 
-def test_a_checkpoint_of_another_schedule_is_refused(toy_views, tmp_path):
-    train(toy_views, Schedule(steps=1, bones=4, views=2), tmp_path)
+def test_training_without_progress_stops_early_with_the_best_weights(tmp_path):
+    still = replace(TOY, steps=40, learning_rate=1e-12, weight_decay=0.0, patience=2)
+
+    class Worse(Toys):
+        def __init__(self):
+            self.checked = 0
+
+        def examinations(self, schedule):
+            # The running statistics of the norms go on changing: a network that does not learn is examined.
+            return super().examinations(schedule)
+
+    done = []
+    train(Worse(), still, tmp_path, report=lambda step, loss, rank1: done.append(step))
+    lines = [line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines()[1:]]
+    losses = {int(line[0]) + 1: float(line[3]) for line in lines if line[3]}
+    assert len(done) <= 40
+    best = min(losses, key=losses.get)
+    assert len(done) == 40 or len(done) - best >= 2 * still.check_every
+
+
+@pytest.mark.parametrize(
+    "schedule", [replace(TOY, loss="triplet"), replace(TOY, loss="triplet", mining="semi-hard", squared=False)]
+)
+def test_the_losses_of_s1_train_too(tmp_path, schedule):
+    network = train(Toys(), replace(schedule, steps=2), tmp_path)
+    assert all(torch.isfinite(value).all() for value in network.state_dict().values())
+
+
+def test_an_unknown_loss_or_mining_is_refused():
+    for wrong in ({"loss": "cosine"}, {"mining": "gold"}):
+        with pytest.raises(BoneprintError, match="expected one of contrastive, triplet"):
+            replace(TOY, **wrong)
+
+
+def test_a_checkpoint_of_another_schedule_is_refused(tmp_path):
+    train(Toys(), replace(TOY, steps=1), tmp_path)
     with pytest.raises(BoneprintError, match="another run"):
-        train(toy_views, TOY, tmp_path)
+        train(Toys(), TOY, tmp_path)
 
 
-def test_weights_survive_saving(toy_views, tmp_path):
-    network = train(toy_views, Schedule(steps=1, bones=4, views=2), tmp_path / "run")
-    weights.save(network, tmp_path / "toy-1", {"name": "toy-1", "dimension": 128})
+def test_weights_survive_saving_and_can_be_started_from(tmp_path):
+    network = train(Toys(), replace(TOY, steps=1), tmp_path / "run")
+    weights.save(network, tmp_path / "toy-1", {"name": "toy-1", "architecture": "compact", "dimension": 128})
     embedder = Embedder(tmp_path / "toy-1")
     assert embedder.id.startswith("toy-1:")
     assert json.loads((tmp_path / "toy-1.json").read_text())["weights_sha256"][:12] == embedder.id[6:]
     assert np.linalg.norm(embedder.embed([bar()], LONG)) == pytest.approx(1, abs=1e-5)
+    begun = train(Toys(), replace(TOY, steps=1, published=str(tmp_path / "toy-1"), learning_rate=1e-9), tmp_path / "on")
+    assert torch.allclose(begun.stem.weight, network.stem.weight, atol=2e-3)  # half precision on disk

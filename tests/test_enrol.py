@@ -10,7 +10,9 @@ from conftest import COHORT_SEED
 import boneprint
 from boneprint.cli import main
 from boneprint.errors import BoneprintError, ReadError
+from boneprint.ingest import enrolled_view
 from boneprint.privacy import pseudonym, read_site_key
+from boneprint.read import read_radiograph
 
 PERSON = f"SIM-{COHORT_SEED}-0002"
 STRANGER = f"SIM-{COHORT_SEED}-0001"
@@ -134,3 +136,13 @@ def test_a_key_that_can_be_guessed_is_refused(tmp_path):
         read_site_key(tmp_path / "k")
     with pytest.raises(ReadError, match="--site-key"):
         read_site_key(tmp_path / "none")
+
+
+def test_a_kept_radiograph_is_shown_as_the_candidate_of_a_ct(probe_pngs, cohort_dir, tmp_path):
+    with boneprint.open(tmp_path / "kept.h5", writable=True) as database:
+        database.enrol([probe_pngs["ap"], probe_pngs["ml"]], subject=PERSON, bone="femur", keep_views=True)
+        best = database.search(cohort_dir / PERSON).candidates[0]
+    shown, given = enrolled_view(best), read_radiograph(probe_pngs["ap"])
+    assert best.view == "view"  # the direction of these was never said
+    assert shown.pixels.shape in {given.pixels.shape, read_radiograph(probe_pngs["ml"]).pixels.shape}
+    assert shown.spacing_mm == pytest.approx(given.spacing_mm, rel=1e-3)

@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -152,6 +153,21 @@ def test_pending_bones_are_found_beside_the_graph_and_then_in_it(large_copy):
             store.checkpoint()
         assert store.gallery().graph[0].bones == BONES + 1
         assert_finds_what_exact_search_finds(store.gallery(), count=6)
+
+
+def test_an_index_that_grew_with_every_checkpoint_finds_what_exact_search_finds(tmp_path):
+    path, bones = tmp_path / "bones.h5", many_bones()
+    with Store.open(path, writable=True, embedder="fake:1", dim=WIDTH) as store:
+        for first, last in pairwise([0, 1000, 1001, 1100, BONES]):
+            store.append(bones[first:last])
+            store.checkpoint(grow=True)
+            assert store.gallery().graph[0].bones == last
+        assert_finds_what_exact_search_finds(store.gallery())
+        # An index cannot shrink: without this bone it is made anew.
+        store.remove(["bone-7"])
+        store.checkpoint(grow=True)
+        assert store.gallery().graph[0].bones == BONES - 1
+    assert [finding.ok for finding in check(path)] == [True]
 
 
 @pytest.mark.parametrize("dataset", ["hnsw_data_level0", "hnsw_link_lists", "centres", "radii"])

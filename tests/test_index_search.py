@@ -9,6 +9,7 @@ from test_index_enrolment import make_bone, unit
 from boneprint.errors import BoneprintError
 from boneprint.index import Gallery, search
 from boneprint.index.graph import PrototypeGraph
+from boneprint.index.prototypes import cover_of
 from boneprint.index.rows import Rows
 
 
@@ -107,6 +108,25 @@ def test_a_stored_graph_of_other_bones_is_not_believed(others):
     probes = probe_of(gallery, 399, noise=0.1)
     with pytest.warns(UserWarning, match="rebuilding"):
         assert_same(search(gallery, probes, 1, exact=False), brute_force(gallery, probes, 1))
+
+
+def test_a_restored_graph_that_grows_keeps_its_bones_and_finds_the_new_ones():
+    """Oracle: the nearest of all prototypes, one by one. Bones of 48 views in all directions have eight each."""
+    covers = [cover_of(make_bone(n, views=48, dim=24, spread=2.0).vectors) for n in range(600)]
+    graph = PrototypeGraph.built(covers[:500], 24)
+    graph = PrototypeGraph.restored(*graph.stored(), bones=500, dim=24).grown(covers[500:])
+    assert graph.crowding == 4
+    found = []
+    for n, cover in enumerate(covers):
+        np.testing.assert_array_equal(graph.cover(n).prototypes, cover.prototypes)
+        probe = unit(cover.prototypes[:1] + 0.05)
+        nearest = min(range(600), key=lambda m: np.linalg.norm(covers[m].prototypes - probe, axis=1).min())
+        bones, gaps = graph.walked(probe, 2, share=1.0)
+        found.append(nearest in bones)
+        for bone, gap in zip(bones.tolist(), gaps.tolist()):
+            assert gap >= np.linalg.norm(covers[bone].prototypes - probe, axis=1).min() - 1e-3
+    assert np.mean(found[:500]) > 0.99
+    assert np.mean(found[500:]) > 0.99
 
 
 def test_nearest_views_are_those_of_each_probe(gallery):

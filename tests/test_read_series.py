@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -281,6 +282,49 @@ def test_a_damaged_file_gives_our_error_or_a_scan(tmp_path_factory, data):
         except ReadError as error:
             said.append(str(error))
     assert not any("\n" in error for error in said)
+
+
+def lossless_jpeg(pixels):
+    """JPEG of process 14, selection value 1 (each sample told by its left neighbour), as ITU-T T.81 annex H has it.
+
+    Every category of difference has a code of five bits, so that the Huffman table is a list of all seventeen.
+    """
+    samples = pixels.view(np.uint16).astype(np.int64)
+    told = np.roll(samples, 1, axis=1)
+    told[1:, 0], told[0, 0] = samples[:-1, 0], 2**15
+    bits = []
+    for difference in ((samples - told + 2**15) % 2**16 - 2**15).ravel().tolist():
+        category = 16 if difference == -(2**15) else abs(difference).bit_length()
+        bits.append(f"{category:05b}")
+        if 0 < category < 16:
+            bits.append(f"{difference if difference > 0 else difference + 2**category - 1:0{category}b}")
+    coded = "".join(bits)
+    coded += "1" * (-len(coded) % 8)
+    stream = int(coded, 2).to_bytes(len(coded) // 8).replace(b"\xff", b"\xff\0")
+    height, width = pixels.shape
+    table = bytes([0, 0, 0, 0, 0, 17, *[0] * 11, *range(17)])
+    return b"".join(
+        [
+            b"\xff\xd8",
+            b"\xff\xc3" + struct.pack(">HBHHB3B", 11, 16, height, width, 1, 1, 0x11, 0),
+            b"\xff\xc4" + struct.pack(">H", 2 + len(table)) + table,
+            b"\xff\xda" + struct.pack(">HB2B3B", 8, 1, 1, 0, 1, 0, 0),
+            stream,
+            b"\xff\xd9",
+        ]
+    )
+
+
+def test_a_lossless_jpeg_series_gives_the_same_voxels(tmp_path):
+    shape = (6, 64, 72)
+    volume = body(centred(np.eye(3), shape=shape), shape=shape)
+    for path in write_ct_series(tmp_path, volume, subject_id="S1"):
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = pydicom.encaps.encapsulate([lossless_jpeg(dataset.pixel_array)])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.70"
+        dataset.save_as(path)
+    assert np.array_equal(load(tmp_path).volume.hu, volume.hu)
 
 
 @pytest.mark.parametrize(

@@ -105,8 +105,19 @@ def test_a_tilted_uneven_head_projects_like_an_upright_one(ge_like, truth, angle
     seen &= np.abs(np.arange(len(seen)) - len(seen) / 2) < 40  # where the skull's side is steep; both scans reach there
     assert seen.sum() > 60
     off_mm = np.abs(found - true)[seen]
-    assert np.quantile(off_mm, 0.95) <= 1.0  # one voxel; the rest is what 7 mm between slices cannot show
+    # One voxel. From one slice to the next, 7 mm on, the skull's side moves by up to 2.5 mm; between them it is half
+    # there, and seen up to half of that away: the same head without a tilt, at the same places, is no better (1.02 mm).
+    assert np.quantile(off_mm, 0.95) <= 1.0
+    assert off_mm.max() <= 2.5 / 2 + 0.1
     assert off_mm.mean() <= 0.5
+
+
+@pytest.mark.parametrize("angle_deg", [0, 90])
+def test_a_tilted_head_of_fine_slices_has_the_silhouette_of_an_upright_one(truth, tmp_path, angle_deg):
+    write_at(tmp_path, np.arange(0, GE_MM[-1], 1.5), TILT_DEG)
+    found, true = (edges(projection(volume, angle_deg)) for volume in (load(tmp_path).volume, truth))
+    off_mm = np.abs(found - true)[60:140]
+    assert off_mm.max() <= 0.5  # half a voxel, in every row
 
 
 def test_straight_rods_stay_straight_in_a_tilted_uneven_head(ge_like):

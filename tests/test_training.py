@@ -1,67 +1,130 @@
 """From a seed to weights: the training set and the whole command."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from boneprint import training_set
 from boneprint.cli import main
+from boneprint.drr.ensemble import Looks
+from boneprint.embed.preprocess import CHANNELS
+from boneprint.embed.training import Schedule
 from boneprint.errors import BoneprintError
-from boneprint.simulate import individual
+from boneprint.simulate import Scanner, individual
 
-SMALL = training_set.Recipe(seed=5, people=1, families=0, cats=1, cat_families=0)
+SMALL = training_set.Recipe(seed=5, people=5, families=3, kinds=("humerus",))
+LESSON = Schedule(bones=6, views=3, check_every=0)
 
 
 @pytest.fixture(scope="module")
 def small_set(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("views")
+    folder = tmp_path_factory.mktemp("bodies")
     return folder, training_set.build(SMALL, folder, workers=1)
 
 
-def test_bodies_fill_their_canvas_and_have_flesh_nowhere(small_set):
+def test_a_recipe_holds_people_and_families_of_every_kind():
+    listed = training_set.Recipe(people=10, families=4, kinds=("femur", "hip")).bodies()
+    kinds = [(body.bone, body.species, family >= 0) for body, family in listed]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+        ("femur", "human", False): 10,
+        ("femur", "human", True): 16,
+        ("femur", "cat", False): 3,
+        ("femur", "cat", True): 4,
+        ("hip", "human", False): 3,
+        ("hip", "human", True): 4,
+    }
+
+
+def test_miniatures_of_two_scans_show_the_same_bone_in_the_same_pose(small_set):
     _, data = small_set
-    assert data.views.shape == (2, training_set.VIEWS, 2, 192, 96)
-    for body in data.views.astype(np.float32):
-        tall = (body[:, 0] > 0.05).any(axis=(0, 2))
-        assert 0.55 * 192 < tall.sum() < 192
-        # Where there is bone there is thickness.
-        assert (body[:, 1][body[:, 0] > 0.1] > 0).all()
+    assert data.sessions.shape == (6, 2)
+    straight = Looks(np.array([[[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]]), np.zeros((1, 3)), np.array([3.0]), np.zeros(1))
+    covered = []
+    for first, second in data.sessions:
+        one, other = (data.ensemble.project(np.array([n]), straight, 140, 60)[0, 1] for n in (first, second))
+        covered.append(float(((one > 3) & (other > 3)).sum() / ((one > 3) | (other > 3)).sum()))
+    assert np.median(covered) > 0.9  # some second scans lack an end
 
 
-def test_a_training_set_is_not_made_twice(small_set):
+def test_a_lesson_is_determined_by_its_step_and_holds_a_whole_family(small_set):
+    _, data = small_set
+    first, second, other = (data.lesson(LESSON, step) for step in (3, 3, 4))
+    assert torch.equal(first.frames, second.frames)
+    assert not torch.equal(first.frames, other.frames)
+    assert first.frames.shape == (18, CHANNELS, 224, 128)
+    assert first.marks.shape == (18, 1, 112, 64)
+    assert first.labels.bincount().tolist() == [3] * 6
+    # The first picture of each bone is clean: nothing is beside what is marked.
+    clean = torch.nn.functional.avg_pool2d(first.frames[::3, :1], 2)
+    assert clean[torch.nn.functional.max_pool2d(first.marks[::3], 5, 1, 2) == 0].abs().max() < 0.05
+
+
+def test_bones_kept_back_are_examined_and_never_taught(small_set):
+    _, data = small_set
+    many = replace(
+        data,
+        **{
+            name: np.tile(getattr(data, name), (20, *[1] * (getattr(data, name).ndim - 1)))
+            for name in ("sessions", "canvases_mm", "tall")
+        },
+        families=np.where(np.tile(data.families, 20) < 0, -1, np.repeat(np.arange(20), 6)),
+    )
+    schedule = replace(LESSON, check_every=1)
+    exams = many.examinations(schedule)
+    assert exams
+    assert torch.equal(exams[0].frames, many.examinations(schedule)[0].frames)
+
+
+def test_a_training_set_is_not_made_twice_and_a_cut_off_one_is_completed(small_set):
     folder, first = small_set
     told = []
-    again = training_set.build(SMALL, folder, workers=1, report=lambda done, total: told.append(done))
+    training_set.build(SMALL, folder, workers=1, report=lambda done, total: told.append(done))
     assert told == []
-    assert np.array_equal(first.views, again.views)
-
-
-def test_a_cut_off_training_set_is_completed(small_set):
-    folder, first = small_set
-    kept = first.views[1].copy()
-    first.angles_deg[1, -1] = 0  # as if the run had been killed before body 1 was done
-    first.views[1] = 0
-    again = training_set.build(SMALL, folder, workers=1)
-    assert np.array_equal(again.views[1], kept)
+    (folder / "bodies-0000.npz").unlink()  # as if the run had been killed before it was written
+    again = training_set.build(SMALL, folder, workers=1, report=lambda done, total: told.append(done))
+    assert told == [6]
+    for one, other in zip(first.ensemble.bodies, again.ensemble.bodies, strict=True):
+        assert np.array_equal(one.levels, other.levels)
 
 
 def test_a_cache_of_another_recipe_is_refused(small_set):
     folder, _ = small_set
     with pytest.raises(BoneprintError, match="another recipe"):
-        training_set.build(training_set.Recipe(seed=6, people=1, families=0, cats=1, cat_families=0), folder)
+        training_set.build(replace(SMALL, seed=6), folder)
+
+
+@pytest.mark.parametrize("wrong", [{"people": -1}, {"people": 1, "families": 0}, {"kinds": ("wing",)}, {"sessions": 3}])
+def test_a_recipe_that_cannot_be_made_is_refused(wrong):
+    with pytest.raises(BoneprintError, match="training set of"):
+        training_set.Recipe(**wrong)
+
+
+def test_own_scans_of_one_bone_become_one_bone(tmp_path):
+    scans = []
+    for index, session in ((0, 1), (0, 2), (1, 1)):
+        body = individual(3, index, bone="humerus")
+        volume, _ = body.scan(Scanner((3.0, 3.0, 3.0), soft_tissue_mm=0.0, blur_mm=1.0, noise_hu=5.0), session)
+        scans.append((index, volume))
+    data = training_set.of_scans(scans, "own", tmp_path)
+    assert data.sessions.shape == (2, 2)
+    assert len(set(data.lesson(replace(LESSON, bones=2), 0).labels.tolist())) == 2
+    with pytest.raises(BoneprintError, match="expected at least two"):
+        training_set.of_scans(scans[:2], "own", tmp_path / "one")
 
 
 def test_nobody_trained_on_can_be_simulated_by_a_user():
-    trained = {body.shape.values for body, _ in training_set.Recipe(people=20, families=2).bodies()}
+    trained = {body.shape.values for body, _ in training_set.Recipe(people=20, families=2, kinds=("femur",)).bodies()}
     for seed in (0, 1, 2):
         assert trained.isdisjoint(individual(seed, index).shape.values for index in range(20))
 
 
 @pytest.mark.slow
 def test_the_train_command_makes_weights_that_can_be_used(tmp_path):
-    bodies = ("--people", "6", "--families", "2", "--cats", "0", "--cat-families", "0", "--seed", "3")
+    bodies = ("--people", "10", "--families", "4", "--kind", "radius", "--kind", "humerus", "--seed", "3")
     words = ["train", "-o", str(tmp_path / "mine-1"), "--cache", str(tmp_path / "cache"), *bodies]
     done = CliRunner().invoke(main, [*words, "--steps", "40", "--calibration-bones", "40", "--json"])
     assert done.exit_code == 0, done.output

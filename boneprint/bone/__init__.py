@@ -1,11 +1,13 @@
 """From a scan to upright specimens: isolation and canonical pose."""
 
-from boneprint.bone.isolate import Part, by_labels, isolate, split
-from boneprint.bone.pose import Pose, extremes_mm, find_pose, stand_up, upright
+from boneprint.bone.isolate import BONY_HU, Part, by_labels, isolate, split
+from boneprint.bone.pose import STANDARD_STEPS, Pose, extremes_mm, find_pose, stand_up, upright
 from boneprint.bone.quality import Quality, quality_of
 from boneprint.bone.side import seen_side
 
 __all__ = [
+    "BONY_HU",
+    "STANDARD_STEPS",
     "Part",
     "Pose",
     "Quality",

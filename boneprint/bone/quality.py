@@ -1,6 +1,7 @@
 """How good the record of a bone is: whole or cut off, metal, resolution; and whether it is fit to be enrolled."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,10 @@ class Quality:
     def complete(self) -> bool:
         """Whether the scan holds the whole bone."""
         return not self.cut_off
+
+    def record(self) -> dict[str, Any]:
+        """The record that is stored: what was found, by name."""
+        return {"complete": self.complete, **asdict(self)}
 
     @property
     def unfit(self) -> str | None:

@@ -116,6 +116,22 @@ class Absorber:
         return cls._ready(levels, scales, _reorder(affine, order))
 
     @classmethod
+    def of_levels(
+        cls, levels: NDArray[np.int16], scales: NDArray[np.float32], affine: NDArray[np.float64]
+    ) -> "Absorber":
+        """What is in 16-bit integers already, taken as it is.
+
+        Parameters
+        ----------
+        levels : (M, Z, Y, X)
+        scales : (M,) value of one level per mm
+        affine : (4, 4), voxel coordinates x, y, z to patient LPS mm
+        """
+        order = column_order(affine)
+        turned = np.ascontiguousarray(levels.transpose([0, *(3 - axis for axis in order)]))
+        return cls._ready(turned, scales, _reorder(affine, order))
+
+    @classmethod
     def _ready(cls, levels: NDArray[np.int16], scales: NDArray[np.float32], affine: NDArray[np.float64]) -> "Absorber":
         spans = np.empty((*levels.shape[:3], 2), dtype=np.int32)
         spread(_find_spans, (levels, spans), levels.shape[1], 8)

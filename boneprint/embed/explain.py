@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from torch import nn
 
 from boneprint.embed.networks import Compact
 
@@ -23,13 +22,17 @@ class Maps:
     similarity : cosine of the picture's fingerprint and the target's
     shares : (h, w) float32, the part of the similarity that each place of the last feature map gives; negative where it
         speaks against. They and ``remainder`` (what the network adds to every picture) sum to the similarity
-    grad_cam : (H, W) float32, 0 to 1, at the size of the picture
+    grad_cam : (H, W) float32, 0 to 1, at the size of the canvas
+    seen : (H, W) float32, the canvas as the network sees it: the bone where its finder put it
+    marked : (H, W) bool, where the finder sees bone
     """
 
     similarity: float
     shares: FloatArray
     remainder: float
     grad_cam: FloatArray
+    seen: FloatArray
+    marked: NDArray[np.bool_]
 
 
 def explain(network: Compact, image: torch.Tensor, target: FloatArray | None = None) -> Maps:
@@ -50,63 +53,53 @@ def explain(network: Compact, image: torch.Tensor, target: FloatArray | None = N
     similarity networks", WACV 2019: where all that follows the last feature map is linear, a similarity is a sum over
     its places.
     """
-    features, raw = _forward(network, image)
+    canvas = network.placed(image[None].to(network.stem.weight.device)).detach()
+    with torch.enable_grad():
+        # A slope is wanted for the features, whatever was said of the weights.
+        features = network.features(canvas).detach().requires_grad_()
+        raw = network.reduced(features)[0]
     length = raw.detach().norm()
     wanted = (
         raw.detach() / length
         if target is None
         else torch.from_numpy(np.asarray(target, dtype=np.float32)).to(raw.device)
     )
-    score = raw @ wanted
+    with torch.enable_grad():
+        score = raw @ wanted
     slope = torch.autograd.grad(score, features)[0][0]
     features = features[0].detach()
     shares = (features * slope).sum(dim=0) / length
     similarity = float(score.detach() / length)
     # One weight for each channel: the mean of its slope over all places.
     cam = F.relu((features * slope.mean(dim=(1, 2), keepdim=True)).sum(dim=0))
-    cam = F.interpolate(cam[None, None], size=image.shape[1:], mode="bilinear", align_corners=False)[0, 0]
+    cam = F.interpolate(cam[None, None], size=canvas.shape[2:], mode="bilinear", align_corners=False)[0, 0]
     return Maps(
         similarity=similarity,
         shares=shares.cpu().numpy(),
         remainder=similarity - float(shares.sum()),
         grad_cam=(cam / cam.max().clamp(min=1e-12)).cpu().numpy(),
+        seen=canvas[0, 0].cpu().numpy(),
+        marked=(canvas[0, -1] > 0.5).cpu().numpy(),
     )
 
 
 def randomised(network: Compact, seed: int) -> Compact:
-    """A network of the same form that has learnt nothing: weights as before training, from a seed."""
+    """A network of the same form that has learnt nothing but where the bone is: weights as before training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        blank = Compact(network.reduce.out_features)
-    return blank.to(network.reduce.weight.device).eval()
+        blank = Compact(network.dimension)
+    blank.finder.load_state_dict(network.finder.state_dict())
+    return blank.to(network.stem.weight.device).eval()
 
 
 def likeness(first: FloatArray, second: FloatArray) -> float:
-    """Spearman's rank correlation of two maps of one picture; 0 where one of them is flat.
+    """Spearman's rank correlation of two maps of one picture; 0 where one of them is flat, or both are empty.
 
     References
     ----------
     As in J. Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018: a map that stays the same when the weights
     are random shows the picture, not what the network has learnt.
     """
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
+    if first.size < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     return float(spearmanr(first.ravel(), second.ravel()).statistic)
-
-
-def _forward(network: Compact, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The last feature map (1, C, h, w), and the fingerprint before it is normalised (D,)."""
-    kept: dict[str, torch.Tensor] = {}
-
-    def keep(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        return module.register_forward_hook(lambda _, __, output: kept.__setitem__(name, output))
-
-    handles = [keep("features", network.stages), keep("raw", network.reduce)]
-    try:
-        with torch.enable_grad():
-            # A slope is wanted for the features, whatever was said of the weights.
-            network(image[None].to(network.reduce.weight.device).requires_grad_())
-    finally:
-        for handle in handles:
-            handle.remove()
-    return kept["features"], kept["raw"][0]

@@ -1,10 +1,17 @@
-"""Fingerprint networks: one view in, one unit vector out."""
+"""The fingerprint network: one view in, one unit vector out."""
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from boneprint.embed.preprocess import CHANNELS
+from boneprint.embed.finder import Finder, place
+from boneprint.embed.norms import FormNorm, is_tall
+from boneprint.embed.preprocess import CHANNELS, MARGIN
+
+# (H, W) of the last feature map, for the two forms of canvas: a sixteenth of their pixels.
+_TALL, _SQUARE = (12, 6), (9, 9)
 
 
 class _Residual(nn.Module):
@@ -13,12 +20,12 @@ class _Residual(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.first_norm = nn.BatchNorm2d(outputs)
+        self.first_norm = FormNorm(outputs)
         self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.second_norm = nn.BatchNorm2d(outputs)
+        self.second_norm = FormNorm(outputs)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), FormNorm(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = F.relu(self.first_norm(self.first(x)))
@@ -26,31 +33,56 @@ class _Residual(nn.Module):
 
 
 class Compact(nn.Module):
-    """Residual network of 1.4 M parameters that keeps where things are.
+    """A finder, and a residual network of 2 M parameters that keeps where things are.
 
-    A 6 x 3 grid of pooled features is flattened before the dimension reduction: averaging it away would lose the
-    proportions that tell two bones apart.
+    The last feature map is flattened before the dimension reduction: averaging it away would lose the proportions that
+    tell two bones apart. Each form of canvas has a reduction of its own, all else is shared.
 
     Input (N, CHANNELS, H, W) as ``preprocess`` makes it; output (N, dimension), unit rows.
     """
 
-    def __init__(self, dimension: int = 128, widths: tuple[int, ...] = (24, 48, 96, 160)) -> None:
+    def __init__(self, dimension: int = 128, widths: tuple[int, ...] = (16, 32, 64, 144), neck: int = 64) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(CHANNELS, widths[0], 5, 2, 2, bias=False)
-        self.stem_norm = nn.BatchNorm2d(widths[0])
+        self.dimension = dimension
+        self.finder = Finder(CHANNELS)
+        self.stem = nn.Conv2d(CHANNELS + 1, widths[0], 5, 2, 2, bias=False)
+        self.stem_norm = FormNorm(widths[0])
         stages: list[nn.Module] = []
-        inputs = widths[0]
-        for number, outputs in enumerate(widths):
-            stages.append(_Residual(inputs, outputs, 1 if number == 0 else 2))
-            inputs = outputs
-        stages.append(_Residual(inputs, inputs, 1))
+        for inputs, outputs in pairwise(widths):
+            stages += [_Residual(inputs, outputs, 2), _Residual(outputs, outputs, 1)]
+        stages += [nn.Conv2d(widths[-1], neck, 1, bias=False), FormNorm(neck), nn.ReLU()]
         self.stages = nn.Sequential(*stages)
-        self.reduce = nn.Linear(inputs * 18, dimension)
+        self.reduce_tall = nn.Linear(neck * _TALL[0] * _TALL[1], dimension)
+        self.reduce_square = nn.Linear(neck * _SQUARE[0] * _SQUARE[1], dimension)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Embed (N, CHANNELS, H, W) pictures: (N, dimension) unit rows."""
-        x = F.relu(self.stem_norm(self.stem(x)))
-        x = F.max_pool2d(x, 3, 2, 1)
-        x = self.stages(x)
-        x = F.adaptive_avg_pool2d(x, (6, 3)).flatten(1)
-        return F.normalize(self.reduce(x).float(), dim=1)
+        """Embed (N, CHANNELS, H, W) frames: (N, dimension) unit rows."""
+        return self.embed(place(x, self.finder(x), _canvas(x)))
+
+    def find_and_embed(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fingerprints, and the finder's log odds (N, 1, H / 2, W / 2), for training both."""
+        marked = self.finder(x)
+        return self.embed(place(x, marked, _canvas(x))), marked
+
+    def placed(self, x: torch.Tensor) -> torch.Tensor:
+        """What is looked at: (N, CHANNELS + 1, H, W) canvases."""
+        return place(x, self.finder(x), _canvas(x))
+
+    def embed(self, canvases: torch.Tensor) -> torch.Tensor:
+        """Embed (N, CHANNELS + 1, H, W) canvases with the bone in its place: (N, dimension) unit rows."""
+        return F.normalize(self.reduced(self.features(canvases)).float(), dim=1)
+
+    def features(self, canvases: torch.Tensor) -> torch.Tensor:
+        """The last feature map of (N, CHANNELS + 1, H, W) canvases: (N, C, h, w)."""
+        x = self.stages(F.relu(self.stem_norm(self.stem(canvases))))
+        return F.adaptive_avg_pool2d(x, _TALL if is_tall(canvases) else _SQUARE)
+
+    def reduced(self, features: torch.Tensor) -> torch.Tensor:
+        """Fingerprints (N, dimension) before they are normalised: all that follows the feature map is linear."""
+        reduce = self.reduce_tall if features.shape[2:] == _TALL else self.reduce_square
+        vectors: torch.Tensor = reduce(features.flatten(1))
+        return vectors
+
+
+def _canvas(frames: torch.Tensor) -> tuple[int, int]:
+    return frames.shape[2] - 2 * MARGIN, frames.shape[3] - 2 * MARGIN

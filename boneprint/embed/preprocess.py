@@ -1,7 +1,8 @@
 """One road into the network for simulated and natural radiographs alike.
 
-Whatever differs between them and says nothing about the bone is taken away here: pixel size, place and rotation in the
-picture, the pedestal of soft tissue, exposure. What cannot be taken away is randomised in training (``augment``).
+Whatever differs between them and says nothing about the bone is taken away here as far as rules can: pixel size,
+exposure, the pedestal of soft tissue, and roughly place and rotation; the network's own finder then places the bone
+exactly (``finder``). What cannot be taken away is randomised in training (``augment``).
 """
 
 from collections.abc import Sequence
@@ -17,18 +18,19 @@ from boneprint.nouns.canvas import Canvas
 _LONG_PIXELS = (192, 96)
 _SQUARE_PIXELS = (144, 144)
 
-# The pedestal is what is wider than this many pixels: 85 mm on the canvas of a human femur, where the shaft is 30 mm,
-# the condyles 80 mm and a thigh 120 to 150 mm wide.
-_PEDESTAL_PIXELS = 29
+# A pedestal is what is wider than so many pixels. On the canvas of a human femur the first is 85 mm, where the shaft is
+# 30 mm, the condyles 80 mm and a thigh 120 to 150 mm wide; the second is 41 mm: no limb is as narrow, but of wide bone
+# it leaves the rims only. The network sees both.
+_PEDESTAL_PIXELS = (29, 14)
 _EXPOSURE_QUANTILE = 0.995
 _CONTENT_SHARE = 0.25
 
 # Measured on simulated femora: 6.7 to 13 times as long as wide by second moments. Below 2 no direction can be trusted.
 _ELONGATED = 2.0
 _LEAN_MOST = 0.8  # radians
-_MARGIN = 16  # pixels around the canvas while the bone is still off its middle
+MARGIN = 16  # pixels around the canvas while the bone is still off its middle
 
-CHANNELS = 2
+CHANNELS = 3
 
 
 def canvas_pixels(canvas: Canvas) -> tuple[int, int]:
@@ -36,12 +38,18 @@ def canvas_pixels(canvas: Canvas) -> tuple[int, int]:
     return _SQUARE_PIXELS if canvas.height_mm == canvas.width_mm else _LONG_PIXELS
 
 
+def frame_pixels(canvas: Canvas) -> tuple[int, int]:
+    """(H, W) of what a network is given: a canvas with a margin all round."""
+    height, width = canvas_pixels(canvas)
+    return height + 2 * MARGIN, width + 2 * MARGIN
+
+
 def preprocess(radiographs: Sequence[Radiograph], canvas: Canvas) -> torch.Tensor:
     """Put radiographs on a canvas and normalise them.
 
     Returns
     -------
-    (N, CHANNELS, H, W) float32
+    (N, CHANNELS, H, W) float32 of ``frame_pixels``
 
     Raises
     ------
@@ -49,7 +57,7 @@ def preprocess(radiographs: Sequence[Radiograph], canvas: Canvas) -> torch.Tenso
         If a pixel spacing is unknown or absurd.
     """
     placed = [place(radiograph, canvas) for radiograph in radiographs]
-    ready = torch.empty(len(placed), CHANNELS, *canvas_pixels(canvas))
+    ready = torch.empty(len(placed), CHANNELS, *frame_pixels(canvas))
     # Pictures of one size are normalised together: the views of a bone all are.
     sizes = [tuple(image.shape) for image in placed]
     for size in set(sizes):
@@ -84,36 +92,40 @@ def place_all(images: torch.Tensor, spacing_mm: float, canvas: Canvas, source: s
     return placed[:, 0]
 
 
-def normalise(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Take away pedestal, place, rotation in the plane, and exposure.
+def normalise(images: torch.Tensor, size: tuple[int, int], also: torch.Tensor | None = None) -> torch.Tensor:
+    """Take away pedestal, exposure, and roughly place and rotation in the plane.
 
     Parameters
     ----------
     images : (N, h, w) float32 at the canvas's pixel size, any positive grey scale
     size : (H, W) of the canvas
+    also : (N, K, h, w) pictures that are moved in the same way, and put behind the others
 
     Returns
     -------
-    (N, CHANNELS, H, W) float32, centred on the bone; a long bone stands upright
-        Channel 0: bone without pedestal; 1 is the 99.5th percentile of the canvas, clipped at 1.5. Channel 1: edges,
-        measured against the strength of the edges around them, within -1..1: no exposure, and hardly any soft tissue,
-        is left in them.
+    (N, CHANNELS + K, H + margins, W + margins) float32, about the middle of its edges; a long bone stands upright
+        Channels 0 and 1: bone without the wide and without the narrow pedestal; 1 is the 99.5th percentile, clipped at
+        1.5. Channel 2: edges, measured against the strength of the edges around them, within -1..1: no exposure, and
+        hardly any soft tissue, is left in them.
     """
-    bone = F.relu(images - _pedestal(images))
-    channels = torch.stack([bone, _edges(images)], dim=1)
-    channels = _upright(channels, size)
-    channels = _cut_out(channels, _extent_centre(channels[:, 0]), size)
-    bone = channels[:, 0]
-    bone = (bone / _white(bone)).clamp(max=1.5)
-    return torch.stack([bone, channels[:, 1]], dim=1)
+    bones = [F.relu(images - _pedestal(images, pixels)) for pixels in _PEDESTAL_PIXELS]
+    channels = torch.stack([*bones, _edges(images)], dim=1)
+    if also is not None:
+        channels = torch.cat([channels, also], dim=1)
+    # What is bright tells how the bone leans; a limb that goes on beyond it is bright as well, but has no edges there.
+    lean, _ = direction(_weight(bones[0]))
+    _, centre = direction(channels[:, 2].clamp(min=0) ** 2 + 1e-6)
+    framed = turned(channels, lean, centre, (size[0] + 2 * MARGIN, size[1] + 2 * MARGIN))
+    bright = [(framed[:, [i]] / _white(framed[:, i])[:, None]).clamp(max=1.5) for i in range(len(bones))]
+    return torch.cat([*bright, framed[:, len(bones) :]], dim=1)
 
 
-def _pedestal(images: torch.Tensor) -> torch.Tensor:
+def _pedestal(images: torch.Tensor, pixels: int) -> torch.Tensor:
     """Grey opening of the smoothed picture at half size: background and soft tissue, but no bone."""
     height, width = images.shape[1:]
     half = F.interpolate(images[:, None], scale_factor=0.5, mode="area")
     half = F.avg_pool2d(F.pad(half, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    reach = _PEDESTAL_PIXELS // 4
+    reach = pixels // 4
     floor = -_maximum(-half, reach)
     # Two pixels more than the erosion took: the rim of a limb or of the collimator is no bone.
     opened = _maximum(floor, reach + 2)
@@ -152,19 +164,18 @@ def _white(bone: torch.Tensor) -> torch.Tensor:
 
 
 def _weight(bone: torch.Tensor) -> torch.Tensor:
-    """How much a pixel counts as bone when place and direction are measured, 0..1."""
+    """How much a pixel counts as bone when its direction is measured, 0..1."""
     return (bone / _white(bone[:, ::2, ::2]) - _CONTENT_SHARE).clamp(0, 1) + 1e-9
 
 
-def _upright(channels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Turn the principal axis of an elongated bone upright, about its centre of brightness.
+def direction(weight: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """How far what is elongated leans, in radians, and its centre (row, column) in pixels.
 
-    Returns
-    -------
-    (N, C, H + 2 * margin, W + 2 * margin), black beyond the picture's borders
+    Parameters
+    ----------
+    weight : (N, h, w), how much each pixel counts; at least a little everywhere
     """
-    height, width = channels.shape[2:]
-    weight = _weight(channels[:, 0])
+    height, width = weight.shape[1:]
     total = weight.sum(dim=(1, 2))
     y = torch.arange(height, dtype=weight.dtype, device=weight.device)
     x = torch.arange(width, dtype=weight.dtype, device=weight.device)
@@ -178,40 +189,23 @@ def _upright(channels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     long, short = 0.5 * (yy + xx) + spread, (0.5 * (yy + xx) - spread).clamp(min=1e-6)
     # What is not clearly longer than wide, or lies on its side, keeps the picture's own upright.
     sure = (long > _ELONGATED**2 * short) & (lean.abs() < _LEAN_MOST)
-    lean = torch.where(sure, lean, torch.zeros_like(lean))
+    return torch.where(sure, lean, torch.zeros_like(lean)), (cy, cx)
 
-    rows, columns = size[0] + 2 * _MARGIN, size[1] + 2 * _MARGIN
-    v = (torch.arange(rows, device=weight.device) - (rows - 1) / 2)[None, :, None]
-    u = (torch.arange(columns, device=weight.device) - (columns - 1) / 2)[None, None, :]
+
+def turned(
+    pictures: torch.Tensor, lean: torch.Tensor, centre: tuple[torch.Tensor, torch.Tensor], size: tuple[int, int]
+) -> torch.Tensor:
+    """Pictures turned back by their lean, with a centre (row, column) in the middle, black beyond their borders.
+
+    Returns
+    -------
+    (N, C, *size)
+    """
+    height, width = pictures.shape[2:]
+    cy, cx = centre
+    v = (torch.arange(size[0], device=pictures.device) - (size[0] - 1) / 2)[None, :, None]
+    u = (torch.arange(size[1], device=pictures.device) - (size[1] - 1) / 2)[None, None, :]
     c, s = torch.cos(lean)[:, None, None], torch.sin(lean)[:, None, None]
     at_x = (cx[:, None, None] + c * u + s * v) * (2 / max(width - 1, 1)) - 1
     at_y = (cy[:, None, None] - s * u + c * v) * (2 / max(height - 1, 1)) - 1
-    return F.grid_sample(channels, torch.stack([at_x, at_y], dim=-1), align_corners=True)
-
-
-def _extent_centre(bone: torch.Tensor) -> torch.Tensor:
-    """Middle of the bone's extent, rows and columns: (N, 2) in pixels.
-
-    The extent leaves out the outer 2 % of the bone's own brightness, so that noise and markers hardly move it.
-    """
-    weight = _weight(bone)
-    centres = []
-    for dim in (2, 1):
-        marginal = weight.sum(dim=dim)
-        share = marginal.cumsum(dim=1) / marginal.sum(dim=1, keepdim=True)
-        low = (share < 0.02).sum(dim=1)
-        high = (share < 0.98).sum(dim=1)
-        centres.append((low + high) / 2)
-    return torch.stack(centres, dim=1)
-
-
-def _cut_out(channels: torch.Tensor, centres: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Cut the canvas out around whole-pixel centres, black beyond the picture's borders: (N, C, H, W)."""
-    height, width = size
-    padded = F.pad(channels, (width, width, height, height))
-    top = ((centres[:, 0] + 0.5).floor().long() + height - height // 2)[:, None]
-    left = ((centres[:, 1] + 0.5).floor().long() + width - width // 2)[:, None]
-    rows = (top + torch.arange(height, device=channels.device))[:, :, None]
-    columns = (left + torch.arange(width, device=channels.device))[:, None, :]
-    numbers = torch.arange(len(channels), device=channels.device)[:, None, None]
-    return padded.movedim(1, -1)[numbers, rows, columns].movedim(-1, 1)
+    return F.grid_sample(pictures, torch.stack([at_x, at_y], dim=-1), align_corners=True)

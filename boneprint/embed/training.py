@@ -3,121 +3,239 @@
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from boneprint.embed import weights
-from boneprint.embed.augment import augment
-from boneprint.embed.losses import supervised_contrastive
+from boneprint.embed.losses import MINING, supervised_contrastive, triplet
 from boneprint.embed.networks import Compact
-from boneprint.embed.preprocess import normalise
+from boneprint.embed.published import network as network_named
 from boneprint.errors import BoneprintError
+
+LOSSES = ("contrastive", "triplet")
+_MARK_WEIGHT = 0.5  # of the finder's loss beside that of the fingerprints
+_LOG = ("step", "loss", "batch_rank1", "exam_loss", "exam_rank1", "seconds")
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingViews:
-    """Projections of N bodies over half a turn.
+class Lesson:
+    """One batch, on any device.
 
     Parameters
     ----------
-    views : (N, V, 2, H, W) float16: bone line integrals, and thickness in mm / 100
-    angles_deg : (N, V) float32, ascending in 0..180, evenly spaced
-    families : (N,) int, number of the family or -1
-    origin : what they were made by; a checkpoint of other views is refused
+    frames : (N, CHANNELS, H, W) float32, as ``normalise`` makes them
+    marks : (N, 1, H / 2, W / 2) float32, share of each pixel that shows the bone
+    labels : (N,) bone of each row
     """
 
-    views: NDArray[np.float16]
-    angles_deg: NDArray[np.float32]
-    families: NDArray[np.int64]
-    origin: str = ""
+    frames: torch.Tensor
+    marks: torch.Tensor
+    labels: torch.Tensor
 
 
 @dataclass(frozen=True)
 class Schedule:
     """What a run does; with the training set it determines the weights.
 
-    ``spread_deg``: the views of one bone in a batch lie within this angle of the batch's direction, for a gallery
-    holds a view every few degrees and a probe need only resemble its neighbours. ``threads``: sums in another order
-    give other weights, so their number belongs to the recipe; the next batch is made meanwhile by another thread.
+    Parameters
+    ----------
+    steps : at most
+    bones, views : P bones x K views in a step
+    network : "compact", "vgg16" or "resnet50"
+    published : file of weights to start from: of our own for the compact network, of ImageNet for the others
+    loss : "contrastive" (with ``temperature``) or S1's "triplet" (with ``margin``, ``squared`` and ``mining``)
+    spreads_deg : how far the views of one bone lie from its direction at most, one of these in each step: a gallery
+        holds a view every few degrees and a probe need only resemble its neighbours; two probes may lie further apart
+    frontal_share : of the steps look from AP, ML, PA or LM
+    check_every : steps between examinations on bones kept back; 0: no bone is kept back
+    patience : examinations without a better one until training stops early; 0: it goes on to the end
+    threads : sums in another order give other weights, so their number belongs to the recipe; the next batch is made
+        meanwhile by another thread
     """
 
     seed: int = 1
-    steps: int = 3600
+    steps: int = 3000
     bones: int = 32
     views: int = 3
-    learning_rate: float = 1.2e-3
+    network: str = "compact"
+    dimension: int = 128
+    published: str | None = None
+    learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
     warmup: int = 200
+    loss: str = "contrastive"
     temperature: float = 0.1
-    spread_deg: float = 15.0
+    margin: float = 0.1
+    squared: bool = True
+    mining: str = "batch-hard"
+    spreads_deg: tuple[float, ...] = (6.0, 22.0)
     frontal_share: float = 0.5
+    check_every: int = 200
+    patience: int = 0
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.warmup + 1) < 1 or self.bones < 2 or self.views < 2:
+            raise BoneprintError(
+                f"schedule of {self.steps} steps with {self.bones} bones x {self.views} views: expected at least one "
+                "step, two bones and two views of each."
+            )
+        if self.loss not in LOSSES or self.mining not in MINING:
+            raise BoneprintError(
+                f"loss '{self.loss}' with mining '{self.mining}': expected one of {', '.join(LOSSES)}, and one of "
+                f"{', '.join(MINING)}."
+            )
+
+
+class School(Protocol):
+    """Where lessons come from."""
+
+    @property
+    def origin(self) -> str:
+        """What the lessons are made of; a checkpoint of another school is refused."""
+
+    def lesson(self, schedule: Schedule, step: int) -> Lesson:
+        """The batch of a step, always the same one."""
+
+    def examinations(self, schedule: Schedule) -> Sequence[Lesson]:
+        """Batches of bones that are never trained on."""
 
 
 def train(
-    data: TrainingViews,
+    data: School,
     schedule: Schedule,
     folder: Path,
     *,
     checkpoint_every: int = 100,
     report: Callable[[int, float, float], None] | None = None,
-) -> Compact:
+) -> nn.Module:
     """Train from scratch, or go on from the checkpoint in ``folder``.
 
     Parameters
     ----------
-    folder : holds ``checkpoint.safetensors`` and ``log.csv`` (step, loss, batch rank-1, seconds)
+    folder : holds ``checkpoint.safetensors``, ``best.safetensors`` (the weights of the best examination) and
+        ``log.csv`` (step, loss, batch rank 1; loss and rank 1 of the examination; seconds)
     report : called with (step, loss, share of views whose nearest other view in the batch is of the same bone)
 
     Returns
     -------
-    the network in evaluation mode
+    the network of the best examination (without examinations: the last) in evaluation mode
     """
     folder.mkdir(parents=True, exist_ok=True)
     device = weights.device()
     torch.manual_seed(schedule.seed)
     torch.set_num_threads(schedule.threads)
-    network: Compact = Compact().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network: nn.Module = _begun(schedule).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(
         network.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98)
     )
     made_by = f"{data.origin} {schedule!r}".strip()
-    first = _resume(folder / "checkpoint.safetensors", network, optimiser, made_by)
-    log = folder / "log.csv"
-    _trim(log, first)
-    network.train()
+    run = _Run(folder, made_by, network, optimiser)
+    first = run.resume()
+    exams = data.examinations(schedule) if schedule.check_every else []
     started = time.perf_counter()
-    for step, (images, labels) in enumerate(_batches(data, schedule, first), first):
+    for step, lesson in enumerate(_lessons(data, schedule, first), first):
+        network.train()
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, schedule)
-        # bfloat16 and channels last: 0.37 s of CPU a step instead of 0.92 on a processor that knows bfloat16.
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            vectors = network(images.to(device).contiguous(memory_format=torch.channels_last))
-        loss = supervised_contrastive(vectors, labels.to(device), schedule.temperature)
+        loss, vectors = _judged(network, lesson, schedule, device)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        if not math.isfinite(loss.item()):
+        value, rank1 = loss.item(), _batch_rank1(vectors.detach(), lesson.labels.to(device))
+        if not math.isfinite(value):
             raise BoneprintError(
-                f"{folder}: the loss is {loss.item()} at step {step}; train with a smaller Schedule.learning_rate."
+                f"{folder}: the loss is {value} at step {step}; train with a smaller Schedule.learning_rate."
             )
-        rank1 = _batch_rank1(vectors.detach(), labels.to(device))
-        with log.open("a", newline="") as stream:
-            seconds = f"{time.perf_counter() - started:.1f}"
-            csv.writer(stream).writerow([step, f"{loss.item():.4f}", f"{rank1:.4f}", seconds])
+        last = step + 1 == schedule.steps
+        exam: tuple[float, float] | None = None
+        if exams and ((step + 1) % schedule.check_every == 0 or last):
+            exam = _examined(network, exams, schedule, device)
+            run.keep_best(step + 1, exam[0])
+        run.log(step, value, rank1, exam, time.perf_counter() - started)
         if report:
-            report(step, loss.item(), rank1)
-        if (step + 1) % checkpoint_every == 0 or step + 1 == schedule.steps:
-            _save(folder / "checkpoint.safetensors", network, optimiser, step + 1, made_by)
+            report(step, value, rank1)
+        stop = bool(schedule.patience) and run.since_best(step + 1) >= schedule.patience * schedule.check_every
+        if (step + 1) % checkpoint_every == 0 or last or stop:
+            run.save(step + 1)
+        if stop:
+            break
+    if exams:
+        run.restore_best()
     return network.eval()
+
+
+def learning_curve(folder: Path) -> tuple[list[tuple[int, float, float]], float]:
+    """What ``log.csv`` says: (steps, loss, rank 1) of each examination, and the seconds of all sittings."""
+    with (folder / "log.csv").open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    exams = [
+        (int(line["step"]) + 1, float(line["exam_loss"]), float(line["exam_rank1"]))
+        for line in lines
+        if line["exam_loss"]
+    ]
+    # A run that was gone on with counts from 0 again.
+    clock = [float(line["seconds"]) for line in lines]
+    return exams, sum(now for now, after in pairwise([*clock, 0.0]) if after < now)
+
+
+def _begun(schedule: Schedule) -> nn.Module:
+    start = Path(schedule.published) if schedule.published else None
+    if schedule.network == "compact" and start is not None:
+        begun, card = weights.load(start)
+        if card["dimension"] != schedule.dimension or not isinstance(begun, Compact):
+            raise BoneprintError(
+                f"{start}: a {card['architecture']} network of {card['dimension']} dimensions, expected compact and "
+                f"{schedule.dimension}; start from other weights."
+            )
+        return begun
+    return network_named(schedule.network, dimension=schedule.dimension, published=start)
+
+
+def _judged(
+    network: nn.Module, lesson: Lesson, schedule: Schedule, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of a batch, and its fingerprints."""
+    frames = lesson.frames.to(device).contiguous(memory_format=torch.channels_last)
+    labels = lesson.labels.to(device)
+    marked = None
+    # bfloat16 and channels last: 0.37 s of CPU a step instead of 0.92 on a processor that knows bfloat16.
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        if isinstance(network, Compact):
+            vectors, marked = network.find_and_embed(frames)
+        else:
+            vectors = network(frames)
+    if schedule.loss == "contrastive":
+        loss = supervised_contrastive(vectors, labels, schedule.temperature)
+    else:
+        loss = triplet(vectors, labels, schedule.margin, schedule.squared, schedule.mining)
+    if marked is not None:
+        loss = loss + _MARK_WEIGHT * F.binary_cross_entropy_with_logits(marked.float(), lesson.marks.to(device))
+    return loss, vectors
+
+
+@torch.no_grad()
+def _examined(
+    network: nn.Module, exams: Sequence[Lesson], schedule: Schedule, device: torch.device
+) -> tuple[float, float]:
+    """Mean loss and rank 1 over the examinations."""
+    network.eval()
+    results = []
+    for lesson in exams:
+        loss, vectors = _judged(network, lesson, schedule, device)
+        results.append((loss.item(), _batch_rank1(vectors, lesson.labels.to(device))))
+    losses, ranks = zip(*results)
+    return sum(losses) / len(losses), sum(ranks) / len(ranks)
 
 
 def learning_rate(step: int, schedule: Schedule) -> float:
@@ -128,64 +246,15 @@ def learning_rate(step: int, schedule: Schedule) -> float:
     return schedule.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1))))
 
 
-def batch(data: TrainingViews, schedule: Schedule, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The pictures of one step: half of the bones from whole families, the others each on its own.
-
-    All bones of a batch are seen from about the same side: another bone from another side would be no lesson. The
-    first view of each bone stays as clean as a gallery's.
-
-    Returns
-    -------
-    (P * K, CHANNELS, H, W) float32 normalised, and (P * K,) int labels
-    """
-    rng = np.random.default_rng((schedule.seed, step))
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    chosen = _choose_bones(data.families, schedule.bones, rng)
-    frontal = rng.random() < schedule.frontal_share
-    direction = float(rng.choice([0, 90, 180, 270])) if frontal else float(rng.uniform(0, 360))
-    at = direction + rng.uniform(-schedule.spread_deg, schedule.spread_deg, (len(chosen), schedule.views))
-    pictures = np.stack([_view(data, i, angle) for i, angles in zip(chosen, at) for angle in angles])
-    integrals, paths = torch.from_numpy(pictures.astype(np.float32)).unbind(1)
-    images = augment(integrals, paths * 100, generator)
-    clean = torch.arange(len(images)) % schedule.views == 0
-    images = torch.where(clean[:, None, None], integrals, images)
-    height, width = images.shape[1:]
-    labels = torch.arange(len(chosen)).repeat_interleave(schedule.views)
-    return normalise(images, (height, width)), labels
-
-
-def _batches(data: TrainingViews, schedule: Schedule, first: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _lessons(data: School, schedule: Schedule, first: int) -> Iterator[Lesson]:
     """The batches of all steps from ``first`` on, each made while the one before it is learnt."""
     with ThreadPoolExecutor(1) as maker:
-        coming = maker.submit(batch, data, schedule, first)
+        coming = maker.submit(data.lesson, schedule, first)
         for step in range(first, schedule.steps):
             ready = coming
             if step + 1 < schedule.steps:
-                coming = maker.submit(batch, data, schedule, step + 1)
+                coming = maker.submit(data.lesson, schedule, step + 1)
             yield ready.result()
-
-
-def _choose_bones(families: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Half of the bones as whole families (siblings are the hard negatives), the rest from bones without family."""
-    numbers = np.unique(families[families >= 0])
-    siblings: list[int] = []
-    for number in rng.permutation(numbers):
-        members = np.flatnonzero(families == number)
-        if len(siblings) + len(members) > count // 2:
-            break
-        siblings.extend(members)
-    others = np.flatnonzero(families < 0)
-    others = rng.choice(others, min(count - len(siblings), len(others)), replace=False)
-    return np.concatenate([np.array(siblings, dtype=np.int64), others])
-
-
-def _view(data: TrainingViews, body: int, angle_deg: float) -> NDArray[np.float16]:
-    """The kept view nearest to an angle; beyond half a turn its mirror image (parallel beam): (2, H, W)."""
-    angles = data.angles_deg[body]
-    spacing = 180.0 / len(angles)
-    index = round((angle_deg % 360 - float(angles[0])) / spacing) % (2 * len(angles))
-    picture = data.views[body, index % len(angles)]
-    return np.asarray(picture if index < len(angles) else picture[:, :, ::-1])
 
 
 def _batch_rank1(vectors: torch.Tensor, labels: torch.Tensor) -> float:
@@ -194,38 +263,78 @@ def _batch_rank1(vectors: torch.Tensor, labels: torch.Tensor) -> float:
     return float((labels[alike.argmax(dim=1)] == labels).float().mean())
 
 
-def _trim(log: Path, first: int) -> None:
-    """Keep the lines of the steps before ``first``: what was done after the last checkpoint is done again."""
-    lines = log.read_text().splitlines(keepends=True)[1 : first + 1] if log.exists() else []
-    log.write_text("step,loss,batch_rank1,seconds\n" + "".join(lines))
+class _Run:
+    """What a run leaves in its folder, so that it can be gone on with."""
 
+    def __init__(self, folder: Path, made_by: str, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        self._checkpoint, self._best, self._log = (
+            folder / name for name in ("checkpoint.safetensors", "best.safetensors", "log.csv")
+        )
+        self._made_by, self._network, self._optimiser = made_by, network, optimiser
+        self._best_loss, self._best_step = math.inf, 0
 
-def _save(path: Path, network: Compact, optimiser: torch.optim.Optimizer, step: int, made_by: str) -> None:
-    tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
-    for number, state in optimiser.state_dict()["state"].items():
-        tensors.update({f"optimiser.{number}.{name}": value.contiguous() for name, value in state.items()})
-    written = path.with_suffix(".tmp")
-    save_file(tensors, written, metadata={"step": str(step), "made_by": made_by})
-    written.replace(path)
+    def resume(self) -> int:
+        """Restore the checkpoint and return the step to go on with; 0 without one."""
+        step = self._restored() if self._checkpoint.exists() else 0
+        # What was done after the last checkpoint is done again.
+        lines = self._log.read_text().splitlines(keepends=True)[1 : step + 1] if self._log.exists() else []
+        self._log.write_text(",".join(_LOG) + "\n" + "".join(lines))
+        return step
 
-
-def _resume(path: Path, network: Compact, optimiser: torch.optim.Optimizer, made_by: str) -> int:
-    """Restore a checkpoint and return the step to go on with; 0 without one."""
-    if not path.exists():
-        return 0
-    with safe_open(path, framework="pt") as stored:
-        about = stored.metadata()
-        if about["made_by"] != made_by:
-            raise BoneprintError(
-                f"{path}: checkpoint of another run ({about['made_by']}), expected {made_by}; "
-                "train with the same options, or delete it to start anew."
-            )
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
-    state = optimiser.state_dict()
-    for name, value in tensors.items():
-        if name.startswith("optimiser."):
-            _, number, field = name.split(".")
+    def _restored(self) -> int:
+        with safe_open(self._checkpoint, framework="pt") as stored:
+            about = stored.metadata()
+            if about["made_by"] != self._made_by:
+                raise BoneprintError(
+                    f"{self._checkpoint}: checkpoint of another run ({about['made_by']}), expected {self._made_by}; "
+                    "train with the same options, or delete it to start anew."
+                )
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        self._network.load_state_dict(_within(tensors, "network."))
+        state = self._optimiser.state_dict()
+        for name, value in _within(tensors, "optimiser.").items():
+            number, field = name.split(".")
             state["state"].setdefault(int(number), {})[field] = value
-    optimiser.load_state_dict(state)
-    return int(about["step"])
+        self._optimiser.load_state_dict(state)
+        self._best_loss, self._best_step = float(about["best_loss"]), int(about["best_step"])
+        return int(about["step"])
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint in place of the last."""
+        tensors = {f"network.{name}": value.contiguous() for name, value in self._network.state_dict().items()}
+        for number, state in self._optimiser.state_dict()["state"].items():
+            tensors.update({f"optimiser.{number}.{name}": value.contiguous() for name, value in state.items()})
+        about = {"best_loss": repr(self._best_loss), "best_step": str(self._best_step)}
+        _write(self._checkpoint, tensors, {"step": str(step), "made_by": self._made_by, **about})
+
+    def keep_best(self, step: int, loss: float) -> None:
+        """Keep the weights if no examination was better."""
+        if loss < self._best_loss:
+            self._best_loss, self._best_step = loss, step
+            state = {name: value.contiguous() for name, value in self._network.state_dict().items()}
+            _write(self._best, state, {"step": str(step)})
+
+    def since_best(self, step: int) -> int:
+        """Steps since the best examination."""
+        return step - self._best_step
+
+    def restore_best(self) -> None:
+        """The weights of the best examination."""
+        with safe_open(self._best, framework="pt") as stored:
+            self._network.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
+
+    def log(self, step: int, loss: float, rank1: float, exam: tuple[float, float] | None, seconds: float) -> None:
+        """One line."""
+        examined = ("", "") if exam is None else (f"{exam[0]:.4f}", f"{exam[1]:.4f}")
+        with self._log.open("a", newline="") as stream:
+            csv.writer(stream).writerow([step, f"{loss:.4f}", f"{rank1:.4f}", *examined, f"{seconds:.1f}"])
+
+
+def _within(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str]) -> None:
+    written = path.with_suffix(".tmp")
+    save_file(tensors, written, metadata=about)
+    written.replace(path)

@@ -6,18 +6,19 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from boneprint.embed.card import read_card, sha256_of, weights_path, write_card
-from boneprint.embed.networks import Compact
+from boneprint.embed.published import network
 from boneprint.errors import BoneprintError
 
 
-def save(network: Compact, path: Path, card: dict[str, Any]) -> None:
+def save(trained: nn.Module, path: Path, card: dict[str, Any]) -> None:
     """Write the weights in half precision, then their card; until both are there, `load` refuses them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in network.state_dict().items()
+        for name, value in trained.state_dict().items()
     }
     written = weights_path(path).with_suffix(".tmp")
     save_file(half, written)
@@ -26,7 +27,7 @@ def save(network: Compact, path: Path, card: dict[str, Any]) -> None:
     write_card(path, card)
 
 
-def load(path: Path) -> tuple[Compact, dict[str, Any]]:
+def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Read a network in evaluation mode and its card.
 
     Raises
@@ -42,13 +43,13 @@ def load(path: Path) -> tuple[Compact, dict[str, Any]]:
             f"{file}: SHA-256 {found[:12]}..., its card expects {card['weights_sha256'][:12]}...; "
             "copy both files again, together."
         )
-    network = Compact(int(card["dimension"]))
+    empty = network(card.get("architecture", "compact").lower(), dimension=int(card["dimension"]))
     try:
-        network.load_state_dict(load_file(file))
+        empty.load_state_dict(load_file(file))
     except (SafetensorError, RuntimeError) as error:
         said = str(error).splitlines()[0]
         raise BoneprintError(f"{file}: not the weights of this network ({said}); copy them again.") from error
-    return network.float().eval(), card
+    return empty.float().eval(), card
 
 
 def device() -> torch.device:

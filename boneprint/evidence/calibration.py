@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from boneprint.errors import BoneprintError
 from boneprint.evidence import metrics
@@ -103,6 +102,8 @@ def calibrate(
 
 def _logistic(comparisons: metrics.Comparisons) -> tuple[float, float]:
     """Intercept and slope of the log odds in distance; both classes weigh the same, a faint ridge keeps them finite."""
+    from scipy.optimize import minimize  # a second to load, and needed to calibrate only
+
     genuine = comparisons.genuine
     sign = np.where(genuine, 1.0, -1.0)
     weight = np.where(genuine, 0.5 / genuine.sum(), 0.5 / (~genuine).sum())

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneprint.index.hits import Hits
-from boneprint.index.rows import UNIT_TOLERANCE, Rows
+from boneprint.index.rows import BLOCK_ROWS, UNIT_TOLERANCE, Rows
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -27,6 +27,11 @@ def exact_search(rows: Rows, probes: FloatArray, k: int, bones: IntArray) -> Hit
     """
     if len(bones) > k:
         bones = shortlist(rows, sweep(rows, probes, bones), bones, k)
+    return ranked(rows, probes, k, bones)
+
+
+def ranked(rows: Rows, probes: FloatArray, k: int, bones: IntArray) -> Hits:
+    """The k nearest of ``bones``, each of them measured."""
     squared, nearest = measure(rows, probes, bones)
     fused = squared.mean(axis=1)
     best = np.lexsort((bones, fused))[:k]
@@ -72,13 +77,28 @@ def measure(rows: Rows, probes: FloatArray, bones: IntArray) -> tuple[NDArray[np
     """
     squared = np.empty((len(bones), len(probes)))
     nearest = np.empty((len(bones), len(probes)), dtype=np.int64)
+    blocks = -(-int(rows.counts()[bones].sum()) // BLOCK_ROWS)
+    for part in np.array_split(np.arange(len(bones)), max(blocks, 1)):
+        squared[part], nearest[part] = _measured(rows, probes, bones[part])
+    return squared, nearest
+
+
+def _measured(rows: Rows, probes: FloatArray, bones: IntArray) -> tuple[NDArray[np.float64], IntArray]:
+    """What `measure` gives, of so few bones that their rows are copied."""
+    counts = rows.counts()[bones]
+    starts = np.cumsum(counts) - counts
+    views = np.concatenate([np.zeros((0, rows.dim), np.float32), *rows.runs(bones)])
+    owners = np.repeat(np.arange(len(bones)), counts)
+    squared = np.empty((len(bones), len(probes)))
+    nearest = np.empty((len(bones), len(probes)), dtype=np.int64)
     error = np.float32(squared_error(rows))
-    for place, bone in enumerate(bones.tolist()):
-        views = rows.of(bone)
-        for column, probe in enumerate(probes):
-            products = views.astype(np.float32, copy=False) @ probe
-            near = np.flatnonzero(products >= products.max() - error)
-            distances = np.square(views[near].astype(np.float64) - probe.astype(np.float64)).sum(axis=1)
-            at = int(distances.argmin())
-            squared[place, column], nearest[place, column] = distances[at], rows.begins[bone] + near[at]
+    for column, probe in enumerate(probes):
+        products = views @ probe
+        near = np.flatnonzero(products >= np.maximum.reduceat(products, starts)[owners] - error)
+        distances = np.square(views[near].astype(np.float64) - probe.astype(np.float64)).sum(axis=1)
+        # Bone by bone, the nearest first; of equal ones the first.
+        order = np.lexsort((distances, owners[near]))
+        best = order[np.searchsorted(owners[near][order], np.arange(len(bones)))]
+        squared[:, column] = distances[best]
+        nearest[:, column] = rows.begins[bones] - starts + near[best]
     return squared, nearest

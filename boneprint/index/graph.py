@@ -29,6 +29,7 @@ _WALKED_SHARE = 0.2
 # Where hardly a bone has more prototypes than its centre, the sweep over all centres that proves an answer (0.3 ms for
 # 10,000) has already found what the graph would look for.
 WALKED_CROWDING = 1.5
+_NOTHING = np.zeros(0, np.int64), np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,19 +53,26 @@ class PrototypeGraph:
     @classmethod
     def built(cls, covers: Iterable[Cover], dim: int, *, threads: int = 1) -> Self:
         """Build it; with one thread byte for byte the same every time, with more faster."""
-        covers = list(covers)
-        prototypes = np.concatenate([np.zeros((0, dim), np.float32), *(cover.prototypes for cover in covers)])
-        radii = np.concatenate([np.zeros(0, np.float32), *(cover.radii for cover in covers)])
-        offsets = np.cumsum([0, *(len(cover.radii) for cover in covers)], dtype=np.int64)
-        centres = np.array([cover.centre for cover in covers], np.float32).reshape(len(covers), dim)
-        reaches = np.array([cover.reach for cover in covers], np.float32)
         hnsw = hnswlib.Index("l2", dim)
-        hnsw.init_index(max(len(radii), 1), M=_LINKS, ef_construction=_EF_CONSTRUCTION, random_seed=_SEED)
+        hnsw.init_index(1, M=_LINKS, ef_construction=_EF_CONSTRUCTION, random_seed=_SEED)
+        nothing = np.zeros((0, dim), np.float32)
+        empty = cls(np.zeros(1, np.int64), nothing[:, 0], nothing, nothing[:, 0], hnsw, {})
+        return empty.grown(covers, threads=threads)
+
+    def grown(self, covers: Iterable[Cover], *, threads: int = 1) -> Self:
+        """Add bones behind its own, at the cost of these alone; the graph that it was must not be used any more."""
+        covers = list(covers)
+        prototypes = np.concatenate([self.centres[:0], *(cover.prototypes for cover in covers)])
+        radii = np.concatenate([self.radii, *(cover.radii for cover in covers)])
+        offsets = np.cumsum([0, *np.diff(self.offsets), *(len(cover.radii) for cover in covers)], dtype=np.int64)
+        centres = np.concatenate([self.centres, *(cover.centre[None] for cover in covers)])
+        reaches = np.concatenate([self.reaches, np.array([cover.reach for cover in covers], np.float32)])
         # Bone by bone, the walk gets stuck among the first (FIELD section 7).
-        order = np.random.default_rng(_SEED).permutation(len(radii))
+        order = np.random.default_rng(_SEED).permutation(len(prototypes))
         if len(order):
-            hnsw.add_items(prototypes[order], order, num_threads=threads)
-        return cls(offsets, radii, centres, reaches, hnsw, hnsw.__getstate__()[0])
+            self._hnsw.resize_index(len(radii))
+            self._hnsw.add_items(prototypes[order], len(self.radii) + order, num_threads=threads)
+        return type(self)(offsets, radii, centres, reaches, self._hnsw, self._hnsw.__getstate__()[0])
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]], scalars: Mapping[str, Any], *, bones: int, dim: int) -> Self:
@@ -103,8 +111,8 @@ class PrototypeGraph:
             raise ValueError(
                 f"index of {len(offsets) - 1} bones, {nodes} prototypes; expected {bones} of {dim} numbers"
             )
-        # Restoring starts hnswlib's level generator anew from this seed: were items ever added, with the old seed they
-        # would repeat the levels of the first ones. None are.
+        # Restoring starts hnswlib's level generator anew from this seed: with the old one, items that are added would
+        # repeat the levels of the first ones.
         state["seed"] = _SEED + nodes
         return cls(offsets, radii, centres, reaches, hnswlib.Index(params=state), state)
 
@@ -140,22 +148,29 @@ class PrototypeGraph:
         """How many prototypes a bone has, but at most 4: where it has more, its nearest ones are what a walk meets."""
         return min(max(len(self.radii) / max(self.bones, 1), 1.0), 4.0)
 
-    def walked(self, probes: FloatArray, count: int, *, share: float) -> IntArray:
-        """Numbers of about ``count`` bones that the graph finds near any of the (P, D) probes; rising.
+    @cached_property
+    def several(self) -> NDArray[np.bool_]:
+        """(G,) whether a bone has more prototypes than its centre."""
+        return np.asarray(np.diff(self.offsets) > 1)
+
+    def walked(self, probes: FloatArray, count: int, *, share: float) -> tuple[IntArray, FloatArray]:
+        """Numbers, rising, and `gaps` of about ``count`` bones that the graph finds near any of the (P, D) probes.
 
         ``share`` is the share of all bones that is wanted. The graph knows no filter, and is asked for as many more.
         It is not asked at all where little is left of the bones, or where `balls` say all that it knows.
         """
         nodes = round(count * self.crowding / share)
         if share < _WALKED_SHARE or self.crowding < WALKED_CROWDING or nodes >= len(self.radii):
-            return np.zeros(0, np.int64)
+            return _NOTHING
         try:
-            labels, _ = self._hnsw.knn_query(probes, k=nodes, num_threads=1)
+            labels, squared = self._hnsw.knn_query(probes, k=nodes, num_threads=1)
         except RuntimeError:  # fewer nodes were reached than asked for
-            return np.zeros(0, np.int64)
-        return np.unique(self._owners[labels.astype(np.int64)])
+            return _NOTHING
+        # Nearest first.
+        bones, firsts = np.unique(self._owners[labels.astype(np.int64)], return_index=True)
+        return bones, np.sqrt(squared[0, firsts]) if len(probes) == 1 else self.gaps(probes, bones)
 
-    def balls(self, probes: FloatArray, bones: IntArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def balls(self, probes: FloatArray, bones: IntArray) -> tuple[FloatArray, FloatArray]:
         """For each of (B,) bones, how far its centre is, and the distance that no view of it is nearer than: both (B,).
 
         By the triangle inequality a view within r of a centre at d is at least d - r away. Fused over the (P, D)
@@ -166,19 +181,19 @@ class PrototypeGraph:
         distances = np.array([_distances(centres @ probe) for probe in probes])
         return _fused(distances), _fused(distances - self.reaches[bones])
 
-    def gaps(self, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
+    def gaps(self, probes: FloatArray, bones: IntArray) -> FloatArray:
         """For each of (B,) bones, how far its nearest prototype is: (B,), fused over the (P, D) probes."""
         return _fused(self._nearest(self._to_prototypes(probes, bones), bones))
 
-    def lower_bounds(self, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
+    def lower_bounds(self, probes: FloatArray, bones: IntArray) -> FloatArray:
         """As `balls` has them, but more closely, by every prototype of each bone."""
         return _fused(self._nearest(self._to_prototypes(probes, bones) - self.radii[self._rows_of(bones)], bones))
 
-    def _to_prototypes(self, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
+    def _to_prototypes(self, probes: FloatArray, bones: IntArray) -> FloatArray:
         prototypes = self._prototypes_of(bones)
         return np.array([_distances(prototypes @ probe) for probe in probes])
 
-    def _nearest(self, distances: NDArray[np.float64], bones: IntArray) -> NDArray[np.float64]:
+    def _nearest(self, distances: FloatArray, bones: IntArray) -> FloatArray:
         """(P, B) the least of each bone's."""
         counts = np.diff(self.offsets)[bones]
         return np.asarray(np.minimum.reduceat(distances, np.cumsum(counts) - counts, axis=1))
@@ -211,14 +226,16 @@ class PrototypeGraph:
         return np.repeat(np.arange(self.bones), np.diff(self.offsets))
 
 
-def _fused(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fused(distances: FloatArray) -> FloatArray:
     """Root mean square over the probes, of (P, B)."""
-    return np.asarray(np.sqrt(np.square(np.maximum(distances, 0)).mean(axis=0)))
+    positive = np.maximum(distances, 0)
+    return np.asarray(positive[0] if len(positive) == 1 else np.sqrt(np.square(positive).mean(axis=0)))
 
 
-def _distances(products: FloatArray) -> NDArray[np.float64]:
+def _distances(products: FloatArray) -> FloatArray:
     """Least that the distance between rows of about unit length can be, given their float32 products."""
-    # 4 D eps for the product, as in exact.squared_error, with D at most 1024; twice the tolerance for the probe's
-    # length and a rounding for that of centres and prototypes.
+    # 4 D eps for the product, as in exact.squared_error, with D at most 1000, and as much as for 24 more for the few
+    # roundings from here on; twice the tolerance for the probe's length and a rounding for that of centres and
+    # prototypes.
     error = 4 * 1024 * float(np.finfo(np.float32).eps) + 3 * UNIT_TOLERANCE
-    return np.asarray(np.sqrt(np.maximum(2.0 - 2.0 * products.astype(np.float64) - error, 0)))
+    return np.asarray(np.sqrt(np.maximum((2.0 - error) - 2.0 * products, 0)))

@@ -4,7 +4,6 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -112,13 +111,13 @@ class Rows:
         apart = begins[1:] != ends[:-1]
         if len(self.blocks) > 1:
             apart |= np.isin(begins[1:], self._starts)
-        jumps = np.flatnonzero(apart) + 1
-        edges = [0, *jumps.tolist(), len(bones)] if len(bones) else []
-        for first, last in pairwise(edges):
-            block, start = self._block(int(begins[first]))
-            for row in range(int(begins[first]), int(ends[last - 1]), BLOCK_ROWS):
-                stop = min(row + BLOCK_ROWS, int(ends[last - 1]))
-                yield block.rows[row - start : stop - start].astype(np.float32, copy=False)
+        firsts = begins[np.concatenate([[True], apart])[: len(bones)]]
+        lasts = ends[np.concatenate([apart, [True]])[: len(bones)]]
+        places, starts = np.searchsorted(self._starts, firsts, side="right") - 1, self._starts.tolist()
+        for first, last, place in zip(firsts.tolist(), lasts.tolist(), places.tolist(), strict=True):
+            rows, start = self.blocks[place].rows, starts[place]
+            for row in range(first, last, BLOCK_ROWS):
+                yield rows[row - start : min(row + BLOCK_ROWS, last) - start].astype(np.float32, copy=False)
 
     @cached_property
     def _starts(self) -> IntArray:

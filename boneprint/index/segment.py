@@ -22,7 +22,7 @@ IntArray = NDArray[np.int64]
 Scalar = bool | int | float | str
 
 # What a reference may leave unknown is stored as an empty text.
-NONE_IF_EMPTY = ("laterality", "species")
+NONE_IF_EMPTY = ("laterality", "species", "quality", "notes")
 TEXT_COLUMNS = tuple(column.name for column in fields(Reference) if column.name != "canvas_mm")
 # A gallery of 50,000 views x 128 (searched exactly, see graph.py) has 25.6 MB of vectors: up to there a file is
 # verified whole when it is opened (SHA-256 at more than 1 GB/s: some 20 ms). The rows of a larger one are verified bone
@@ -32,8 +32,8 @@ VERIFIED_AT_OPENING_BYTES = 32 * 2**20
 MAPPED_FROM_BYTES = 2**20
 GRAPH = "graph/"
 _VERIFIED_LATER = ("vectors", "pictures/data")
-# Columns that a file of an older format lacks, with what they hold then.
-_ADDED_LATER = {"species": ""}
+# Columns that older files lack; they are then unknown.
+_ADDED_LATER = ("species", "quality", "notes")
 
 Identity = tuple[int, int, int, int]
 
@@ -206,9 +206,7 @@ def _segment(path: Path, identity: Identity, seal: Seal, raw: memoryview, file: 
     canvases = file["references/canvas_mm"][()].tolist()
     bones = len(canvases)
     columns: list[list[str | None]] = [
-        _texts(file[f"references/{name}"])
-        if f"references/{name}" in file or name not in _ADDED_LATER
-        else [_ADDED_LATER[name]] * bones
+        _texts(file[f"references/{name}"]) if f"references/{name}" in file or name not in _ADDED_LATER else [""] * bones
         for name in TEXT_COLUMNS
     ]
     for name in NONE_IF_EMPTY:

@@ -4,22 +4,21 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, compress
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from boneprint.errors import StoreError
 from boneprint.index.check import Finding, check
 from boneprint.index.enrolment import check_enrolments
 from boneprint.index.gallery import Gallery
-from boneprint.index.graph import EXACT_VIEWS, PrototypeGraph
-from boneprint.index.prototypes import Cover, cover_of
+from boneprint.index.graph import EXACT_VIEWS
+from boneprint.index.merge import graph_of, merged
 from boneprint.index.publish import TEMPORARY, WriterLock, make_folder, publish
-from boneprint.index.segment import Segment, read_segment
+from boneprint.index.segment import read_segment
 from boneprint.index.snapshot import (
     Snapshot,
     base_missing,
@@ -30,8 +29,6 @@ from boneprint.index.snapshot import (
 )
 from boneprint.index.write import Content, write_segment
 from boneprint.nouns import Enrolment, Reference
-
-_NO_ANGLES = np.zeros(0, np.float32)
 
 
 class Store:
@@ -134,7 +131,7 @@ class Store:
 
     @property
     def worth_merging(self) -> bool:
-        """Whether a checkpoint pays: it writes everything anew, and the index of a large gallery takes a minute."""
+        """Whether a checkpoint pays: it writes everything anew."""
         base, segments = self._snapshot.base, self._snapshot.segments
         return bool(segments) and (base.views <= EXACT_VIEWS or 10 * sum(part.views for part in segments) >= base.views)
 
@@ -222,7 +219,7 @@ class Store:
             self._publish_segment(replace(self._content(self.generation + 1), removed=sorted(gone)))
         return self.generation
 
-    def checkpoint(self, *, threads: int = 1) -> int:
+    def checkpoint(self, *, threads: int = 1, grow: bool = False) -> int:
         """Merge the segments into a new base, with an index where the gallery is large; the generation stays.
 
         All vectors are verified before they are copied; what was removed is left out; a base of an older format is
@@ -231,6 +228,8 @@ class Store:
         Parameters
         ----------
         threads : to build the index with. One makes it byte for byte the same every time, more are faster
+        grow : add to the index of the present base what is new, if it has one and nothing was removed from it. The cost
+            is then that of the new bones; what becomes of the index depends on the checkpoints that there were
 
         Returns
         -------
@@ -244,9 +243,9 @@ class Store:
         """
         self._check_writable()
         self._snapshot = snapshot = take_snapshot(self._path, self._snapshot)
-        unindexed = snapshot.base.views > EXACT_VIEWS and _graph_of(snapshot.base) is None
+        unindexed = snapshot.base.views > EXACT_VIEWS and graph_of(snapshot.base) is None
         if snapshot.segments or unindexed or snapshot.base.outdated:
-            self._merge(snapshot.generation, threads=threads)
+            self._merge(snapshot.generation, threads=threads, grow=grow)
         else:
             with _told(self._path):
                 _remove_left_overs(self._path, snapshot.base.generation)
@@ -305,58 +304,13 @@ class Store:
             publish(target, lambda path: write_segment(path, content))
         self._snapshot = Snapshot(self._snapshot.base, (*self._snapshot.segments, read_segment(target)))
 
-    def _merge(self, generation: int, *, without: Set[str] = frozenset(), threads: int = 1) -> None:
+    def _merge(self, generation: int, *, without: Set[str] = frozenset(), threads: int = 1, grow: bool = False) -> None:
         """Publish a new base of all bones but some, and remove the segments that it covers."""
-        snapshot = self._snapshot
-        kept = [
-            (part, living & np.array([reference.bone_id not in without for reference in part.references], dtype=bool))
-            for part, living in zip(snapshot.parts, snapshot.living)
-        ]
-        for part, _ in kept:
-            part.verify_all()
-        counts = np.concatenate([np.diff(part.offsets)[chosen] for part, chosen in kept])
-        runs = [(part, first, last) for part, chosen in kept for first, last in _row_runs(part, chosen)]
-        graph = None
-        if counts.sum() > EXACT_VIEWS:
-            graph = PrototypeGraph.built(_covers(kept), self.dim, threads=threads).stored()
-        content = replace(
-            self._content(generation),
-            references=[reference for part, chosen in kept for reference in compress(part.references, chosen.tolist())],
-            vectors=[part.block.rows[first:last] for part, first, last in runs],
-            counts=counts,
-            angles_deg=np.concatenate([part.angles_deg[first:last] for part, first, last in runs] or [_NO_ANGLES]),
-            pictures=[part.picture(row) for part, first, last in runs for row in range(first, last)]
-            if any(part.has_pictures for part in snapshot.parts)
-            else (),
-            graph=graph,
-        )
+        content = merged(self._snapshot, self._content(generation), without=without, threads=threads, grow=grow)
         with _told(self._path):
             publish(self._path, lambda path: write_segment(path, content))
             self._snapshot = take_snapshot(self._path)
             _remove_left_overs(self._path, self._snapshot.base.generation)
-
-
-def _row_runs(part: Segment, chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Ranges of rows that hold the chosen bones of a file, as few as that takes."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
-    return [(int(part.offsets[first]), int(part.offsets[last])) for first, last in zip(edges[::2], edges[1::2])]
-
-
-def _covers(kept: Sequence[tuple[Segment, NDArray[np.bool_]]]) -> Iterator[Cover]:
-    """What stands for each bone in the graph: taken from the graph of the file it is in, or else made."""
-    for part, chosen in kept:
-        graph = _graph_of(part)
-        for bone in np.flatnonzero(chosen).tolist():
-            first, last = part.offsets[bone : bone + 2]
-            yield graph.cover(bone) if graph else cover_of(part.block.rows[first:last])
-
-
-def _graph_of(part: Segment) -> PrototypeGraph | None:
-    """The index that a file holds; None where it holds none that is in order."""
-    try:
-        return part.graph()
-    except (StoreError, ValueError):
-        return None
 
 
 def _make(path: Path, embedder: str | None, dim: int, half: bool) -> None:

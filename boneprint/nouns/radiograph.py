@@ -63,6 +63,7 @@ class Radiograph:
         if self.spacing_mm is None:
             raise ReadError(
                 f"{self.source}: no pixel spacing in the file, needed for real-world proportions. "
-                "Pass --pixel-spacing MM (pixel_spacing_mm=) as measured in the plane of the bone."
+                "Pass --pixel-spacing MM (pixel_spacing_mm=) as measured in the plane of the bone, or search with "
+                "--any-scale."
             )
         return self.spacing_mm

@@ -1,5 +1,6 @@
 """What is enrolled, what a search returns, and how a verification is said."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,7 +16,8 @@ class Reference:
 
     ``part`` names the bone within its source ("whole", "part:part-2", "label:MAP:femur_left"); (source_hash, part) is
     what makes ingestion resumable. ``canvas_mm`` is the height of the field of view its views were embedded on.
-    ``laterality`` and ``species`` are None where unknown.
+    ``laterality`` and ``species`` are None where unknown. ``quality`` is the record of what the scan held of the bone,
+    as JSON text, and ``notes`` what there was to say of it; None where there is nothing.
     """
 
     bone_id: str
@@ -27,6 +29,8 @@ class Reference:
     part: str
     canvas_mm: float
     species: str | None = None
+    quality: str | None = None
+    notes: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,11 @@ class Candidate:
     within_margin: bool
     log10_lr: float | None
     picture: bytes | None = field(default=None, repr=False)
+
+    @property
+    def view(self) -> str:
+        """The nearest enrolled view in words."""
+        return "view" if math.isnan(self.angle_deg) else f"view at {self.angle_deg:.0f} deg"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from boneprint.read.content import content_hash
     from boneprint.read.dicom.write import write_ct_series
     from boneprint.read.discovery import CtSource, Discovery, find_series, holds_ct
-    from boneprint.read.image import write_png
+    from boneprint.read.image import from_png, png_bytes, write_png
     from boneprint.read.nifti import LabelMap, read_labels
     from boneprint.read.radiograph import read_radiograph
 
@@ -19,7 +19,9 @@ __all__ = [
     "LabelMap",
     "content_hash",
     "find_series",
+    "from_png",
     "holds_ct",
+    "png_bytes",
     "read_labels",
     "read_radiograph",
     "write_ct_series",
@@ -32,7 +34,9 @@ _HOMES = {
     "LabelMap": "nifti",
     "content_hash": "content",
     "find_series": "discovery",
+    "from_png": "image",
     "holds_ct": "discovery",
+    "png_bytes": "image",
     "read_labels": "nifti",
     "read_radiograph": "radiograph",
     "write_ct_series": "dicom.write",

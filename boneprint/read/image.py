@@ -7,6 +7,7 @@ lies between 0.01 and 3 mm. A PNG that boneprint wrote says so, and is believed 
 an unknown spacing: give it by hand.
 """
 
+import io
 import warnings
 from pathlib import Path
 
@@ -92,8 +93,17 @@ def write_png(
     BoneprintError
         If the file cannot be written or ``bits`` is neither 8 nor 16.
     """
+    picture = png_bytes(radiograph, bits=bits, value_range=value_range)
+    try:
+        Path(path).write_bytes(picture)
+    except OSError as error:
+        raise BoneprintError(f"{path}: {error.strerror or error}. Give a folder that can be written.") from error
+
+
+def png_bytes(radiograph: Radiograph, *, bits: int = 16, value_range: tuple[float, float] | None = None) -> bytes:
+    """What `write_png` writes; `from_png` reads it."""
     if bits not in (8, 16):
-        raise BoneprintError(f"{path}: {bits} bits, expected 8 or 16.")
+        raise BoneprintError(f"{radiograph.source}: {bits} bits, expected 8 or 16.")
     dark, bright = value_range or (float(radiograph.pixels.min()), float(radiograph.pixels.max()))
     full = 2**bits - 1
     share = (radiograph.pixels.astype(np.float64) - dark) / (bright - dark)
@@ -106,10 +116,31 @@ def write_png(
     per_inch = None
     if radiograph.spacing_mm is not None:
         per_inch = (_MM_PER_INCH / radiograph.spacing_mm,) * 2
+    written = io.BytesIO()
+    picture.save(written, format="PNG", pnginfo=text, **({"dpi": per_inch} if per_inch else {}))
+    return written.getvalue()
+
+
+def from_png(picture: bytes, source: str) -> Radiograph:
+    """What `png_bytes` made, as a radiograph again; grey values are whole numbers from 0.
+
+    Parameters
+    ----------
+    source : what the radiograph says it was made from
+
+    Raises
+    ------
+    ReadError
+        If it is damaged.
+    """
     try:
-        picture.save(path, format="PNG", pnginfo=text, **({"dpi": per_inch} if per_inch else {}))
-    except OSError as error:
-        raise BoneprintError(f"{path}: {error.strerror or error}. Give a folder that can be written.") from error
+        with Image.open(io.BytesIO(picture), formats=("PNG",)) as opened:
+            row_mm, _ = spacing_of(opened)
+            return Radiograph(np.asarray(opened, dtype=np.float32), row_mm, opened.info.get("View"), source)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ReadError(
+            f"{source}: the picture that was kept of it cannot be read ({error}). Run `boneprint check`."
+        ) from error
 
 
 def spacing_of(picture: Image.Image) -> tuple[float, float] | tuple[None, None]:

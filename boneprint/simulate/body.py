@@ -40,6 +40,16 @@ class Body:
     bone: str = "femur"
     upside_down: bool = False
 
+    @property
+    def implants(self) -> tuple[str, ...]:
+        """Which implants fit this kind of bone."""
+        return KINDS[self.bone].implants
+
+    @property
+    def finest_mm(self) -> float:
+        """The voxel below which a scan of the whole bone shows nothing new."""
+        return self._visit(1, HEALTHY).finest_mm
+
     def stream(self, *key: int) -> np.random.Generator:
         """Random numbers of this body alone, another sequence for every key."""
         return np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=key))

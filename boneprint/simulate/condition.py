@@ -58,13 +58,20 @@ class Condition:
         return self.fractured or self.erosion_mm > 0 or self.missing_below > 0 or self.missing_above > 0
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator, *, share: float = 0.25) -> "Condition":
-        """Some condition: every option is present in ``share`` of the draws, by itself and independently."""
+    def drawn(
+        cls, rng: np.random.Generator, *, share: float = 0.25, implants: tuple[str, ...] = IMPLANTS
+    ) -> "Condition":
+        """Some condition: every option is present in ``share`` of the draws, by itself and independently.
+
+        Parameters
+        ----------
+        implants : that fit the bone (`Body.implants`)
+        """
         neighbours, implant, fractured, missing, eroded, porous = rng.random(6) < share
         below, above = rng.uniform(0.0, 0.4, 2) * (rng.permutation(2) if missing else 0)
         return cls(
             neighbours=bool(neighbours),
-            implant=str(rng.choice(IMPLANTS)) if implant else None,
+            implant=str(rng.choice(implants)) if implant else None,
             fractured=bool(fractured),
             missing_below=float(below),
             missing_above=float(above),

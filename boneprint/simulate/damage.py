@@ -102,8 +102,7 @@ def implant(
             )
         sunk = torch.maximum(metal.distance, clay.distance - _PLATE_MM * mm)
         return (torch.minimum(sunk, _plate(clay, np.array(axis), side, mm)) if name == "plate" else sunk), None
-    fits = ["plate", "screws", *(["nail"] if kind.tubular else []), *(["stem"] if kind.head else [])]
-    raise BoneprintError(f"implant '{name}' does not fit a {kind.name}; choose one of: {', '.join(fits)}.")
+    raise BoneprintError(f"implant '{name}' does not fit a {kind.name}; choose one of: {', '.join(kind.implants)}.")
 
 
 def _plate(clay: Clay, axis: NDArray[np.float64], side: NDArray[np.float64], mm: float) -> torch.Tensor:

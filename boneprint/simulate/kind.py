@@ -42,6 +42,11 @@ class Kind:
     paired: bool = True
     warp: tuple[tuple[int, float], ...] = ((4, 0.009), (8, 0.0050), (18, 0.0026))
 
+    @property
+    def implants(self) -> tuple[str, ...]:
+        """Which implants fit it."""
+        return ("plate", "screws", *(["nail"] if self.tubular else []), *(["stem"] if self.head else []))
+
 
 def long_bone(middle: float, end: float, centre: float) -> Inside:
     """A shaft with a thick cortex around a marrow cavity, ends with a thin one around spongy bone.

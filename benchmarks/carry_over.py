@@ -1,0 +1,219 @@
+"""Does it carry over? Real surfaces that nobody trained on, each among simulated bones of its kind.
+
+    python benchmarks/carry_over.py
+
+Every real surface is filled with so many simulated interiors (`real_bodies`), each scanned twice: enrolled from the
+first scan, X-rayed from the second, as in `identify`. Each stands alone among the simulated bones, or with the other
+side of the same person, filled alike: then it is told which of the two came first. Upper ends of femora stand among
+upper ends of like length. Every rank is in the JSON.
+"""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import matching
+import numpy as np
+import real_bodies
+import rendered_bones
+import report
+from identify import CACHE
+from real_bodies import Surface
+from rendered_bones import Make
+
+from boneprint import two_visits
+from boneprint.embed import Embedder, load_embedder
+from boneprint.embed.card import SHIPPED
+from boneprint.evidence.identification import rate
+from boneprint.simulate import HEALTHY, Condition, individual
+from boneprint.two_visits import Arrays, Scanning
+
+# What is left of the simulated upper ends, as the real ones: 158 to 175 mm of a femur of 435 mm.
+_FRAGMENT_SHARE = (0.35, 0.41)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, render, search, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=real_bodies.DATA, help="the folder that holds meshes/")
+    parser.add_argument("--surfaces", nargs="+", default=[""], help="only those whose name begins so, e.g. femur")
+    parser.add_argument("--interiors", type=int, default=20, help="of every surface, each with poses of its own")
+    parser.add_argument("--among", type=int, default=500, help="simulated bones of the kind")
+    parser.add_argument("--seed", type=int, default=31, help="of the cohort and of the interiors")
+    parser.add_argument("--voxels", choices=("coarse", "usual"), default="coarse")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where rendered bones are kept; shared with identify")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="where scans are computed, e.g. cuda")
+    parser.add_argument("--render-only", action="store_true")
+    parser.add_argument("--score", action="store_true", help="with what has been rendered so far")
+    parser.add_argument("--weights", type=Path, default=SHIPPED)
+    parser.add_argument("--name", default="carry-over", help="of the JSON")
+    parser.add_argument("--results", type=Path, default=report.RESULTS, help="where the JSON goes")
+    given = parser.parse_args(arguments)
+
+    surfaces = [s for s in real_bodies.surfaces(given.data) if s.name.startswith(tuple(given.surfaces))]
+    if not surfaces:
+        print(f"skipped: no real surfaces in {given.data / 'meshes'}; say where with --data")
+        return
+    scanning = Scanning(given.voxels == "usual", given.device)
+    folder = rendered_bones.home(given.cache, scanning)
+    kinds = {surface.group: surface for surface in surfaces}
+    if not given.score:
+        for group, surface in kinds.items():
+            strangers = {}
+            for index in range(given.among):
+                strangers |= stranger_tasks(folder, surface, index, given.seed, scanning)
+            rendered_bones.build(strangers, given.workers, what=group)
+        signed = {real_bodies.distances_path(folder, s): partial(real_bodies.distances, s) for s in surfaces}
+        rendered_bones.build(signed, given.workers, what="signed distances")
+        tasks = {}
+        for surface in surfaces:
+            for interior in range(given.interiors):
+                tasks |= surface_tasks(folder, surface, interior, given.seed, scanning)
+        rendered_bones.build(tasks, given.workers, what="real surfaces")
+    if given.render_only:
+        return
+
+    embedder = load_embedder(given.weights)
+    print(report.heading())
+    found: list[dict[str, object]] = []
+    groups = {}
+    for group in kinds:
+        of_group = search(folder, [s for s in surfaces if s.group == group], given, embedder)
+        if of_group:
+            print(table(group, of_group), flush=True)
+            groups[group] = summary(of_group)
+            found += of_group
+    report.write(
+        given.name,
+        {
+            "question": "are real shapes found among simulated ones?",
+            "embedder": embedder.id,
+            "seed": given.seed,
+            "voxels": given.voxels,
+            "among": given.among,
+            "interiors": given.interiors,
+            "probes": two_visits.CONTENT,
+            "interval": "95 %, bootstrap over surfaces; 3 / surfaces where nothing went wrong",
+            "groups": groups,
+            "surfaces": found,
+        },
+        given.results,
+    )
+
+
+def stranger_name(surface: Surface, index: int, seed: int) -> str:
+    """Simulated bones of a kind are shared with `identify`; their upper ends are not."""
+    return f"human-{surface.group.replace(' ', '-')}-{seed}/{index:05d}"
+
+
+def stranger_tasks(folder: Path, surface: Surface, index: int, seed: int, scanning: Scanning) -> dict[Path, Make]:
+    condition = HEALTHY
+    if surface.fragment:
+        rng = np.random.default_rng((seed, index))
+        condition = Condition(missing_below=1 - float(rng.uniform(*_FRAGMENT_SHARE)), seed=index)
+    body = individual(seed, index, bone=surface.kind)
+    return rendered_bones.tasks(folder, stranger_name(surface, index, seed), body, scanning, condition, probed=False)
+
+
+def real_name(surface: Surface, interior: int, seed: int) -> str:
+    return f"real-{surface.name.replace(' ', '-')}-{seed}/{interior:05d}"
+
+
+def surface_tasks(folder: Path, surface: Surface, interior: int, seed: int, scanning: Scanning) -> dict[Path, Make]:
+    name = real_name(surface, interior, seed)
+    made = {rendered_bones.views_path: two_visits.views, rendered_bones.probes_path: two_visits.probes}
+    return {
+        path(folder, name): partial(rendered, make, folder, surface, interior, seed, scanning)
+        for path, make in made.items()
+    }
+
+
+def rendered(make: Make, folder: Path, surface: Surface, interior: int, seed: int, scanning: Scanning) -> Arrays:
+    """A worker reads the signed distance itself: it is larger than what is rendered of it."""
+    body, condition = real_bodies.body(surface, interior, seed, folder)
+    return make(body, scanning, condition)  # type: ignore[call-arg]
+
+
+def search(
+    folder: Path, surfaces: Sequence[Surface], given: argparse.Namespace, embedder: Embedder
+) -> list[dict[str, object]]:
+    """Every probe of the surfaces of one group, among the simulated bones and the other side of the same person."""
+    names = [stranger_name(surfaces[0], index, given.seed) for index in range(given.among)]
+    strangers = [path for name in names if (path := rendered_bones.views_path(folder, name)).exists()]
+    wanted = [(s, i, real_name(s, i, given.seed)) for s in surfaces for i in range(given.interiors)]
+    parts = (rendered_bones.views_path, rendered_bones.probes_path)
+    real = [(s, i) for s, i, name in wanted if all(path(folder, name).exists() for path in parts)]
+    if not strangers or not real:
+        print(
+            f"{surfaces[0].group}: skipped, {len(strangers)} simulated and {len(real)} real ones rendered in {folder}"
+        )
+        return []
+    reals = [real_name(surface, interior, given.seed) for surface, interior in real]
+    gallery = matching.enrolled([*strangers, *(rendered_bones.views_path(folder, name) for name in reals)], embedder)
+    probes = matching.probed(
+        [rendered_bones.probes_path(folder, name) for name in reals], list(gallery.views), embedder
+    )
+    distance = matching.distances(gallery, probes)
+
+    found = []
+    for row, (surface, interior) in enumerate(real):
+        others = [at for at, (s, i) in enumerate(real) if s.person == surface.person and s != surface and i == interior]
+        each: dict[str, object] = {"surface": surface.name, "group": surface.group, "interior": interior}
+        for side, of_side in distance.items():
+            own = of_side[row, len(strangers) + row]
+            each[side] = {
+                # A tie is no success.
+                "rank": int(1 + (of_side[row, : len(strangers)] <= own).sum()) if np.isfinite(own) else None,
+                "distance": float(own),
+                "nearest_stranger": float(of_side[row, : len(strangers)].min()),
+                "other_side": float(of_side[row, len(strangers) + others[0]]) if others else None,
+            }
+        found.append({**each, "among": len(strangers)})
+    return found
+
+
+def summary(found: Sequence[dict[str, object]]) -> dict[str, object]:
+    """Share of probes at rank 1 and within the first three, and whose own side came before the other."""
+    names = [each["surface"] for each in found]
+    numbers = np.unique(names, return_inverse=True)[1]
+    result: dict[str, object] = {}
+    for side in (*two_visits.SIDES, matching.BOTH):
+        ranks = np.array([each[side]["rank"] or np.inf for each in found])
+        sided = [each[side] for each in found if each[side]["other_side"] is not None]
+        result[side] = {
+            "rank_1": asdict(rate(ranks <= 1, numbers)),
+            "rank_3": asdict(rate(ranks <= 3, numbers)),
+            "worst_rank": float(ranks.max()),
+            "own_side_first": float(np.mean([s["distance"] < s["other_side"] for s in sided])) if sided else None,
+        }
+    return result
+
+
+def table(group: str, found: Sequence[dict[str, object]]) -> str:
+    """Every rank, for people."""
+    result = summary(found)
+    lines = [f"{group}: {len(found)} fillings, each among {found[0]['among']} simulated bones"]
+    ranks: dict[object, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for each in found:
+        for side in result:
+            ranks[each["surface"]][side].append(each[side]["rank"])
+    for name, sides in ranks.items():
+        for side, of_side in sides.items():
+            lines.append(f"  {name:<24} {side:<8} ranks " + " ".join("-" if r is None else str(r) for r in of_side))
+    for side, each in result.items():
+        low, high = each["rank_1"]["interval"]
+        first = each["own_side_first"]
+        lines.append(
+            f"  {'all':<24} {side:<8} rank 1 {each['rank_1']['value']:.1%} ({low:.0%}-{high:.0%}), "
+            f"rank 3 {each['rank_3']['value']:.1%}"
+            + ("" if first is None else f", own side before the other's {first:.1%}")
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Distances between rendered bones and their probes, by any weights: exact, on the GPU where there is one.
+
+As in the product: a probe is embedded on every canvas of the gallery, a bone is as far away as its nearest view, and
+two probes of one bone are fused as the root mean square.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rendered_bones import load
+
+from boneprint.embed import Embedder
+from boneprint.nouns import canvas_of_height
+from boneprint.two_visits import SIDES, all_round
+
+BOTH = " + ".join(SIDES)
+_READ_AHEAD = 64  # files
+_BONES_AT_ONCE = 500  # of a matrix product
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Enrolled bones: by height of the canvas (mm), their numbers (B,) and views (B, V, D); N numbers in all.
+
+    ``missing`` are the numbers of bones that could not be enrolled.
+    """
+
+    views: dict[float, tuple[torch.Tensor, torch.Tensor]]
+    bones: int
+    missing: tuple[int, ...]
+
+
+def enrolled(paths: Sequence[Path], embedder: Embedder) -> Gallery:
+    """Embed the bones of some files, numbered in that order."""
+    kept: dict[float, list[tuple[int, torch.Tensor]]] = {}
+    missing = []
+    for number, arrays in enumerate(_loaded(paths)):
+        if arrays is None:
+            missing.append(number)
+            continue
+        canvas_mm = float(arrays["canvas_mm"])
+        pictures = torch.from_numpy(all_round(arrays["pixels"].astype(np.float32)))
+        vectors = embedder.embed_tensors(pictures, float(arrays["spacing_mm"]), canvas_of_height(canvas_mm))
+        kept.setdefault(canvas_mm, []).append((number, vectors))
+    views = {
+        canvas_mm: (torch.tensor([number for number, _ in held]), torch.stack([vectors for _, vectors in held]))
+        for canvas_mm, held in kept.items()
+    }
+    return Gallery(views, len(paths), tuple(missing))
+
+
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """Probes of P bones: by height of the canvas (mm) vectors (P, 2, D); and what was drawn, (P, 2, 3)."""
+
+    vectors: dict[float, torch.Tensor]
+    drawn: NDArray[np.float64]
+    missing: tuple[int, ...]
+
+
+def probed(paths: Sequence[Path], canvases_mm: Sequence[float], embedder: Embedder) -> Probes:
+    """Embed the probes of some files on every canvas; those of a bone that has none are zero."""
+    vectors: dict[float, list[torch.Tensor]] = {canvas_mm: [] for canvas_mm in canvases_mm}
+    drawn, missing = [], []
+    for number, arrays in enumerate(_loaded(paths)):
+        if arrays is None:
+            missing.append(number)
+        for canvas_mm in canvases_mm:
+            vectors[canvas_mm].append(_both(arrays, canvas_mm, embedder))
+        drawn.append([np.full(3, np.nan) if arrays is None else arrays[f"{side}_drawn"] for side in SIDES])
+    stacked = {canvas_mm: torch.stack(each) for canvas_mm, each in vectors.items()}
+    return Probes(stacked, np.array(drawn), tuple(missing))
+
+
+def _both(arrays: dict[str, NDArray[np.generic]] | None, canvas_mm: float, embedder: Embedder) -> torch.Tensor:
+    if arrays is None:
+        return torch.zeros(len(SIDES), int(embedder.card["dimension"]))
+    each = [
+        embedder.embed_tensors(
+            torch.from_numpy(arrays[side]).float()[None], float(arrays[f"{side}_mm"]), canvas_of_height(canvas_mm)
+        )[0]
+        for side in SIDES
+    ]
+    return torch.stack(each)
+
+
+def distances(gallery: Gallery, probes: Probes) -> dict[str, NDArray[np.float64]]:
+    """By side, and for both, (P, N): infinite where either could not be rendered."""
+    count = len(probes.drawn)
+    squared = np.full((len(SIDES), count, gallery.bones), np.inf)
+    for canvas_mm, (numbers, views) in gallery.views.items():
+        vectors = probes.vectors[canvas_mm].to(views.device).movedim(1, 0).flatten(0, 1)
+        for some, few in zip(torch.split(numbers, _BONES_AT_ONCE), torch.split(views, _BONES_AT_ONCE)):
+            likest = (vectors @ few.flatten(0, 1).T).view(len(vectors), len(few), -1).amax(dim=2)
+            nearest = (2 - 2 * likest).clamp(min=0).view(len(SIDES), count, len(few))
+            squared[:, :, some.numpy()] = nearest.cpu().numpy()
+    squared[:, list(probes.missing)] = np.inf
+    found = dict(zip(SIDES, np.sqrt(squared)))
+    return {**found, BOTH: np.sqrt(squared.mean(axis=0))}
+
+
+def _loaded(paths: Sequence[Path]) -> Iterator[dict[str, NDArray[np.generic]] | None]:
+    """Files in order, read ahead."""
+    with ThreadPoolExecutor(4) as pool:
+        for first in range(0, len(paths), _READ_AHEAD):
+            yield from pool.map(load, paths[first : first + _READ_AHEAD])

@@ -1,0 +1,199 @@
+"""From radiographs of an unknown bone to a surface: the nearest enrolled bone's, or a shape model's fitted to them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from boneprint import bone, ingest, probe
+from boneprint.database import Database
+from boneprint.errors import BoneprintError
+from boneprint.nouns import Candidate, Radiograph, Reference
+from boneprint.read import find_series
+from boneprint.shape import (
+    Comparison,
+    Fit,
+    ShapeModel,
+    Surface,
+    Template,
+    build_model,
+    compare,
+    fit_model,
+    read_model,
+    registered,
+    surface_of,
+    write_model,
+)
+
+METHODS = ("nearest", "ssm")
+
+# Bones that a model is made of where the gallery has more: the nearest. Beyond a hundred little is gained.
+MODEL_BONES = 100
+_TOLERANCE_MM = 0.05  # decimation of surfaces from CT, far below what a voxel leaves open
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A bone's surface as radiographs suggest it.
+
+    Attributes
+    ----------
+    surface : mm, in the upright frame of the nearest bone
+    method : "nearest" or "ssm"
+    nearest : the enrolled bone that looks most like the radiographs
+    model, fit : of "ssm"
+    truth : the estimate against the true surface, where that was given
+    better, gallery : how many of how many enrolled bones match the truth better than the nearest one
+    """
+
+    surface: Surface
+    method: str
+    nearest: Candidate
+    model: ShapeModel | None = None
+    fit: Fit | None = None
+    truth: Comparison | None = None
+    better: int | None = None
+    gallery: int | None = None
+
+
+def estimate(
+    database: Database,
+    xrays: probe.Xray | Sequence[probe.Xray],
+    *,
+    method: str = "nearest",
+    pixel_spacing_mm: float | None = None,
+    angles_deg: Sequence[float] | None = None,
+    where: Mapping[str, str] | Iterable[str] | None = None,
+    model: Path | str | None = None,
+    truth: Surface | None = None,
+    report: Report | None = None,
+) -> Estimate:
+    """Estimate the surface of the bone that one or more radiographs show.
+
+    Parameters
+    ----------
+    xrays : views of one bone, e.g. AP and ML
+    method : "nearest": the surface of the nearest bone by fingerprint, made again from its CT (S1);
+        "ssm": a statistical shape model of the gallery's bones, fitted to the radiographs, the nearest as its start
+    pixel_spacing_mm : mm per pixel in the plane of the bone; goes before what the files say
+    angles_deg : "ssm": of each about the long axis (0 = AP, 90 = ML), to within 20 degrees; None: those of the nearest
+        bone's nearest views, which may be further off
+    where : only among such bones, as in `Database.search`
+    model : file of a shape model; where there is none it is made of the gallery's bones and kept there
+    truth : the bone's true surface, if known: the estimate is measured, and how many bones would have been better
+
+    Raises
+    ------
+    BoneprintError
+        If nothing in the gallery has a CT that its surface can be made from, or there are too few for a model.
+    """
+    if method not in METHODS:
+        raise BoneprintError(f"method '{method}', expected one of: {', '.join(METHODS)}.")
+    radiographs = probe.as_radiographs(xrays, pixel_spacing_mm=pixel_spacing_mm)
+    everyone = max(1, database.store.gallery().bones)
+    found = database.search(radiographs, k=MODEL_BONES if truth is None else everyone, where=where)
+    scanned = [each for each in found.candidates if each.reference.part != probe.XRAY]
+    if not scanned:
+        raise BoneprintError(
+            f"{database.store.path}: no bone among these was enrolled from a CT, so none has a surface."
+        )
+    nearest = scanned[0]
+    surface = surface_of_reference(nearest.reference)
+    learnt = fit = None
+    if method == "ssm":
+        learnt = _model(scanned, Path(model) if model else None, report)
+        angles = angles_deg or _angles(database, radiographs, nearest.reference)
+        fit = _fitted(learnt, radiographs, angles, nearest.reference, surface)
+    result = surface if fit is None else _sided(fit.surface, nearest.reference)
+    if truth is None:
+        return Estimate(result, method, nearest, learnt, fit)
+    measured = compare(result, truth)
+    better = _better(scanned, truth, report)
+    return Estimate(result, method, nearest, learnt, fit, measured, better, len(scanned))
+
+
+def surface_of_reference(reference: Reference) -> Surface:
+    """The surface of an enrolled bone, made again from its CT: mm, upright as its enrolled views are.
+
+    Raises
+    ------
+    BoneprintError
+        If its CT is no longer where it was, or it cannot be cut out of it again.
+    """
+    sources = find_series(reference.source).sources
+    for source in sources:
+        if source.source_hash == reference.source_hash:
+            specimen = ingest.specimen_again(source.load(), reference.part)
+            surface = surface_of(specimen.volume, tolerance_mm=_TOLERANCE_MM, source=reference.bone_id)
+            upright = np.eye(4)
+            upright[:3, :3] = bone.find_pose(specimen.volume).axes
+            upright[:3, 3] = -upright[:3, :3] @ surface.centre_mm
+            return surface.moved(upright)
+    raise BoneprintError(
+        f"{reference.source}: the CT of bone {reference.bone_id} is no longer there; its surface is made from it. "
+        "Bring it back, or enrol it again."
+    )
+
+
+def _sided(surface: Surface, reference: Reference) -> Surface:
+    """Between a bone's own side and the right one, which all models are of; the same both ways."""
+    return surface.mirrored() if reference.laterality == "L" else surface
+
+
+def _model(candidates: Sequence[Candidate], kept: Path | None, report: Report | None) -> ShapeModel:
+    """A model read, or made of the nearest bones of the nearest one's kind and size."""
+    if kept is not None and kept.exists():
+        return read_model(kept)
+    first = candidates[0].reference
+    alike = [
+        each.reference
+        for each in candidates
+        if (each.reference.bone, each.reference.canvas_mm) == (first.bone, first.canvas_mm)
+    ][:MODEL_BONES]
+    surfaces = []
+    for number, reference in enumerate(alike, 1):
+        surfaces.append(_sided(surface_of_reference(reference), reference))
+        if report:
+            report("surfaces", number, len(alike))
+    learnt = build_model(
+        surfaces, bone=first.bone, report=(lambda done, total: report("model", done, total)) if report else None
+    )
+    if kept is not None:
+        write_model(kept, learnt)
+    return learnt
+
+
+def _angles(database: Database, radiographs: Sequence[Radiograph], nearest: Reference) -> list[float]:
+    """The directions of a bone's views that are nearest to the pictures."""
+    found = [database.search([each], k=1, where={"id": nearest.bone_id}).candidates for each in radiographs]
+    return [candidates[0].angle_deg for candidates in found]
+
+
+def _fitted(
+    model: ShapeModel,
+    radiographs: Sequence[Radiograph],
+    angles: Sequence[float],
+    nearest: Reference,
+    surface: Surface,
+) -> Fit:
+    """The model fitted to pictures from known directions, from the nearest bone's shape."""
+    template = Template(Surface(model.mean, model.faces))
+    start = model.coefficients(model.laid(registered(template, _sided(surface, nearest)).vertices))
+    if nearest.laterality == "L":
+        # A left bone's picture, turned round, is that of its mirror image from the mirrored direction.
+        radiographs = [replace(each, pixels=each.pixels[:, ::-1]) for each in radiographs]
+        angles = [-angle for angle in angles]
+    return fit_model(model, radiographs, angles, start=start)
+
+
+def _better(candidates: Sequence[Candidate], truth: Surface, report: Report | None) -> int:
+    """How many bones match the truth better than the first one."""
+    apart = []
+    for number, each in enumerate(candidates, 1):
+        apart.append(compare(surface_of_reference(each.reference), truth).rms_mm)
+        if report:
+            report("gallery", number, len(candidates))
+    return int((np.array(apart) < apart[0]).sum())

@@ -1,0 +1,154 @@
+"""A simulated bone seen twice: enrolled from a first scan, X-rayed after a second one.
+
+Genuine pairs that are renderings of one CT flatter. Here the second scan is another visit to another scanner, in
+another position, with other flesh, the bone a little remodelled, and its radiographs are taken in cone beam through
+everything in it. Calibration uses such pairs, and so do the benchmarks.
+
+Scans are coarser than usual ones unless asked otherwise (`Scanning.usual`): cubic millimetres of no more than the
+simulation's own finest cells (2 mm in a femur), where a canvas shows 2.9 mm; and the flesh of the first scan, which
+isolation takes away again, is thin.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boneprint import bone, drr
+from boneprint.nouns import Volume
+from boneprint.simulate import HEALTHY, Body, Condition, Scanner
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+# In parallel beam a view from behind is the mirror image of the one from the front, to the last bit.
+HALF_TURN = drr.ENROLMENT_ANGLES[: len(drr.ENROLMENT_ANGLES) // 2]
+SIDES = {"AP": 0.0, "ML": 90.0}
+
+# The conditions of issue 4: within so many degrees of the side about the long axis, and in the plane; tube voltages.
+AXIS_DEG, PLANE_DEG, KVP = 22.0, 15.0, (50.0, 120.0)
+TILT_DEG = 2.5  # sd, out of the plane, about either axis
+FILTER_MM_AL = (2.5, 4.0)
+SOURCE_DETECTOR_MM = (1000.0, 1500.0)
+BEHIND_MM = (20.0, 100.0)  # from the patient to the detector
+CONTENT = "soft tissue, 50-120 kVp, cone beam, random exposure, focal blur, scatter, quantum noise"
+
+_THIN_FLESH_MM = 12.0
+_BODY_HU = -300.0  # as in boneprint.views: the limb with its skin
+_VIEWS_KEY, _PROBES_KEY = 17, 18  # spawn keys of scanners and poses, beside those of boneprint.simulate.atlas
+
+
+@dataclass(frozen=True)
+class Scanning:
+    """How a body is scanned.
+
+    Parameters
+    ----------
+    usual : voxels of 0.5 to 2 mm and flesh of any thickness, as `Scanner.drawn` has them; some 20 times slower
+    device : where scans are computed
+    """
+
+    usual: bool = False
+    device: str = "cpu"
+
+    def scanner(self, rng: np.random.Generator, body: Body, condition: Condition, *, isolated: bool) -> Scanner:
+        """Another scanner for every visit; thin flesh where it will be taken away."""
+        drawn = Scanner.drawn(rng, body.species)
+        if self.usual:
+            return drawn
+        left = 1 - condition.missing_below - condition.missing_above
+        voxel = body.finest_mm * float(np.cbrt(left))
+        pixel, slices = voxel * float(rng.uniform(0.8, 1.0)), voxel * float(rng.uniform(1.0, 1.4))
+        return replace(
+            drawn,
+            spacing_mm=(pixel, pixel, slices),
+            blur_mm=max(drawn.blur_mm, 0.35 * voxel),  # less would alias
+            soft_tissue_mm=min(drawn.soft_tissue_mm, _THIN_FLESH_MM) if isolated else drawn.soft_tissue_mm,
+        )
+
+
+DEFAULT = Scanning()
+
+
+def views(body: Body, scanning: Scanning = DEFAULT, condition: Condition = HEALTHY) -> Arrays:
+    """The first visit, as it is enrolled.
+
+    Returns
+    -------
+    "pixels" (18, h, w) float16, line integrals over half a turn; "spacing_mm"; "canvas_mm"
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(body.entropy, spawn_key=(_VIEWS_KEY,)))
+    scanner = scanning.scanner(rng, body, condition, isolated=True)
+    volume, _ = body.scan(scanner, 1, condition=condition, device=scanning.device)
+    return views_of(volume)
+
+
+def views_of(volume: Volume) -> Arrays:
+    """What `ingest` makes of a CT, as `views` returns it."""
+    upright, pose = bone.stand_up(bone.isolate(volume))
+    step = float(upright.spacing_mm[0])
+    pictures = drr.turntable(drr.bone_mu_per_mm(upright.hu, drr.ENROLMENT_ENERGY), step, HALF_TURN)
+    return {
+        "pixels": pictures.astype(np.float16),
+        "spacing_mm": np.array(step),
+        "canvas_mm": np.array(drr.canvas_of(upright, long=pose.long).height_mm),
+    }
+
+
+def all_round(half: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The views of the whole turn (36, h, w) from those of half of it."""
+    return np.concatenate([half, half[:, :, ::-1]])
+
+
+def probes(body: Body, scanning: Scanning = DEFAULT, condition: Condition = HEALTHY, *, session: int = 2) -> Arrays:
+    """A later visit, X-rayed once from each of `SIDES` in a pose and exposure of its own.
+
+    Returns
+    -------
+    for each side "SIDE" (h, w) float16 grey values, "SIDE_mm", and "SIDE_drawn": degrees off that side about the long
+    axis, degrees in the plane, kVp
+    """
+    rng = np.random.default_rng(
+        np.random.SeedSequence(body.entropy, spawn_key=(_PROBES_KEY, *([session] if session > 2 else [])))
+    )
+    scanner = scanning.scanner(rng, body, condition, isolated=False)
+    volume, placed = body.scan(scanner, session, condition=condition, device=scanning.device)
+    axes = placed[:3, :3].T.copy()
+    if np.linalg.det(axes) < 0:  # a left bone is a mirrored right one
+        axes[0] *= -1
+    return probes_of(volume, axes, rng)
+
+
+def probes_of(volume: Volume, axes: NDArray[np.float64], rng: np.random.Generator) -> Arrays:
+    """X-ray a scan, as `probes` returns it; the rows of ``axes`` are where left, back and head are in it."""
+    found = {}
+    for side, side_deg in SIDES.items():
+        pose = bone.Pose(axes, long=True).turned(*(float(deg) for deg in rng.normal(0, TILT_DEG, 2)))
+        off, plane = float(rng.uniform(-AXIS_DEG, AXIS_DEG)), float(rng.uniform(-PLANE_DEG, PLANE_DEG))
+        kvp = float(rng.uniform(*KVP))
+        specimen, content_mm = pose.placed(volume), bone.extremes_mm(volume, _BODY_HU) @ pose.axes.T
+        distance = float(rng.uniform(*SOURCE_DETECTOR_MM))
+        behind = _reach_mm(specimen, content_mm) + float(rng.uniform(*BEHIND_MM))
+        taken = drr.natural_radiograph(
+            specimen,
+            content_mm,
+            angle_deg=side_deg + off,
+            in_plane_deg=plane,
+            seed=int(rng.integers(2**31)),
+            source=side,
+            beam=drr.Beam.spectrum(drr.KVp(kvp), float(rng.uniform(*FILTER_MM_AL))),
+            source_detector_mm=distance,
+            source_isocentre_mm=distance - behind,
+        )
+        found[side] = taken.pixels.astype(np.float16)
+        found[f"{side}_mm"] = np.array(taken.known_spacing_mm())
+        found[f"{side}_drawn"] = np.array([off, plane, kvp])
+    return found
+
+
+def _reach_mm(specimen: Volume, content_mm: NDArray[np.float64]) -> float:
+    """How far a volume can reach behind the middle of its content, however it is turned about z."""
+    z, y, x = specimen.hu.shape
+    corners = np.array([[i, j, k] for i in (-1, x) for j in (-1, y) for k in (-1, z)], dtype=np.float64)
+    middle = (content_mm.min(axis=0) + content_mm.max(axis=0)) / 2
+    return float(np.linalg.norm((specimen.to_patient(corners) - middle)[:, :2], axis=1).max())
