@@ -28,8 +28,10 @@ from boneprint.shape.model import ShapeModel
 from boneprint.shape.surface import FloatArray, IntArray, Surface
 from boneprint.shape.thickness import thickness
 
-# Stages: pixels along the model's diagonal, steps, and how far along a profile its like is looked for, in pixels.
-_STAGES = ((60, 8, 4.0), (110, 12, 4.0), (200, 12, 3.0))
+# Pixels along the model's diagonal: where poses are searched for, and of the stages, with steps, and how far along a
+# profile its like is looked for, in pixels. Contours in coarser pictures led away even from the true pose.
+_SEARCHED = 60
+_STAGES = ((110, 12, 4.0), (200, 12, 3.0))
 _KEPT = 3  # of the starts, after the first stage
 # Starts: about the axis around what was given, in the plane, and of the first mode, which is a bone's size.
 _AXIS_DEG, _PLANE_DEG = (-20.0, -10.0, 0.0, 10.0, 20.0), tuple(float(turn) for turn in range(-15, 16, 5))
@@ -128,6 +130,7 @@ def fit_model(
     mean = np.zeros(len(model.modes))
     diagonal = model.surface(mean).diagonal_mm
     pyramid = [[_Picture.of(radiograph, diagonal / pixels) for radiograph in radiographs] for pixels, _, _ in _STAGES]
+    small = [_Picture.of(radiograph, diagonal / _SEARCHED) for radiograph in radiographs]
     error_mm = error_share * diagonal
 
     def followed(begin: _State, first: int, last: int) -> _State:
@@ -141,7 +144,7 @@ def fit_model(
         return tuple(p.likeness(_rendered(surface, view, p)) for p, view in zip(pyramid[stage], state[1]))
 
     begun = [mean] if start is None else [np.clip(start, -3, 3), mean]
-    states = [state for begin in begun for state in _placed_sizes(model, begin, pyramid[0], angles_deg)]
+    states = [state for begin in begun for state in _placed_sizes(model, begin, small, angles_deg)]
     # Which of many poses is right shows once contours have pulled a little.
     states = [followed(state, 0, 1) for state in states]
     states = sorted(states, key=lambda state: -sum(likeness(state, 1)))[:_KEPT]
