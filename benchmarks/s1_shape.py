@@ -9,7 +9,7 @@ simulated inside. All is kept in a cache folder, so that a run that was stopped 
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +216,8 @@ def real(gallery: Gallery, embedder: embed.Embedder, size: int) -> dict[str, obj
         return {"skipped": f"no real femora: {REAL} is not there"}
     template = Template(Surface(gallery.model.mean, gallery.model.faces))
     # Laid as the model stands: whoever takes an AP turns the limb until it is one.
-    bones = [read_surface(path) for path in sorted(REAL.glob("*/femur_r.ply"))]
+    found = sorted(REAL.glob("*/femur_r.ply"))
+    bones = [replace(read_surface(path), source=f"{path.parent.name} {path.stem}") for path in found]
     bones = [each.moved(rigid_motion(each, template.surface)) for each in bones]
     shapes = [registered(template, each).vertices for each in bones]
     outcome: dict[str, object] = {}
