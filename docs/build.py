@@ -108,7 +108,7 @@ def figures() -> str:
         "rank 1 and among the first five, comparisons missed at a false match rate of 0.001, and searches missed where "
         "1 % of those for a bone that is not enrolled would return one; 95 % intervals over bones. Command: "
         f'`make bench BONES="{result["bones"]}"`; seed {result["seed"]}, commit {result["circumstances"]["commit"]}, '
-        f"embedder `{result['embedder']}`. Simulated bones are easier than real ones: see the "
+        f"embedder `{result['embedder']}`. What is known of real ones: see the "
         "[model card](docs/model-card.md)."
     )
     head = ["| bone | enrolled | probe | rank 1 | rank 5 or better | FNMR at FMR 0.001 | FNIR at FPIR 1 % |"]

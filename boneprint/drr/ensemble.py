@@ -17,7 +17,7 @@ from boneprint.drr.attenuation import bone_mu_per_mm
 from boneprint.drr.energy import KeV
 from boneprint.drr.geometry import Rays
 
-# Bone of 3,071 HU, the most that 12 bits hold, absorbs 0.064 / mm beyond soft tissue at 60 keV.
+# Bone of 3,071 HU, the most that 12 bits hold, absorbs 0.068 / mm beyond soft tissue at 60 keV.
 _MU_PER_LEVEL = 0.08 / 32767
 
 

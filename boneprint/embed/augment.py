@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 # At 40, 60 and 80 keV: what bone absorbs beyond soft tissue relative to 60 keV, and soft tissue in 1/mm (ICRU-44
 # cortical bone and soft tissue; boneprint/drr/tables/attenuation.csv).
-_BONE_FACTORS = (2.57, 1.0, 0.61)
+_BONE_FACTORS = (2.56, 1.0, 0.61)
 _SOFT_PER_MM = (0.0285, 0.0217, 0.0193)
 _WHITE_SHARE = 0.995
 

@@ -186,7 +186,7 @@ def learning_curve(folder: Path) -> tuple[list[tuple[int, float, float]], float]
     ]
     # A run that was gone on with counts from 0 again.
     clock = [float(line["seconds"]) for line in lines]
-    return exams, sum(now for now, after in pairwise([*clock, 0.0]) if after < now)
+    return exams, sum(end for end, following in pairwise([*clock, 0.0]) if following < end)
 
 
 def _begun(schedule: Schedule) -> nn.Module:
@@ -209,7 +209,7 @@ def _judged(
     frames = lesson.frames.to(device).contiguous(memory_format=torch.channels_last)
     labels = lesson.labels.to(device)
     marked = None
-    # bfloat16 and channels last: 0.37 s of CPU a step instead of 0.92 on a processor that knows bfloat16.
+    # bfloat16 and channels last: with the first, smaller network 0.37 s of CPU a step instead of 0.92.
     with torch.autocast(device.type, dtype=torch.bfloat16):
         if isinstance(network, Compact):
             vectors, marked = network.find_and_embed(frames)
