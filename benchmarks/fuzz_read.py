@@ -42,6 +42,11 @@ def sound_files(folder: Path) -> dict[str, tuple[bytes, Callable[[Path], object]
     dataset.Rows = dataset.Columns = 72
     dataset.PixelData = np.random.default_rng(1).integers(0, 4000, (72, 72)).astype("<u2").tobytes()
     dataset.PixelSpacing = dataset.ImagerPixelSpacing = [0.2, 0.2]
+    dataset.ShutterShape = ["RECTANGULAR", "CIRCULAR", "POLYGONAL"]
+    dataset.ShutterUpperHorizontalEdge = dataset.ShutterLeftVerticalEdge = 2
+    dataset.ShutterLowerHorizontalEdge = dataset.ShutterRightVerticalEdge = 71
+    dataset.CenterOfCircularShutter, dataset.RadiusOfCircularShutter = [36, 36], 50
+    dataset.VerticesOfThePolygonalShutter = [1, 1, 1, 72, 72, 72, 72, 1]
 
     def saved(change: Callable[[pydicom.Dataset], object]) -> bytes:
         copied = pydicom.dcmread(io.BytesIO(plain))

@@ -3,12 +3,14 @@
     python benchmarks/identify.py                              # 100 femora: `make bench`
     python benchmarks/identify.py femur=1000+9000 tibia=500 humerus=500 radius=500 vertebra=500 hip=500 lump=500
 
-KIND=PROBED[+OTHERS]: people whose bone is enrolled from a first scan and probed from a second one, and others who are
-only enrolled. ``--render-only`` fills the cache, needs no weights and goes on where it was stopped; ``--score``
-searches with what is in the cache. Nothing is tuned here: thresholds are the card's, or said to be found here.
+KIND=PROBED[+OTHERS][@LAID]: people whose bone is enrolled from a first scan and probed from a second one, others who
+are only enrolled, and how many of the first bones found are laid over each probe (`search --superimpose`).
+``--render-only`` fills the cache, needs no weights and goes on where it was stopped; ``--score`` searches with what is
+in the cache. Nothing is tuned here: thresholds are the card's, or said to be found here.
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -18,13 +20,14 @@ import matching
 import numpy as np
 import rendered_bones
 import report
+import superimposing
 from numpy.typing import NDArray
 
 from boneprint import two_visits
 from boneprint.embed import Embedder, load_embedder
 from boneprint.embed.card import SHIPPED
 from boneprint.errors import BoneprintError
-from boneprint.evidence import ONE_PROBE, TWO_PROBES
+from boneprint.evidence import ONE_PROBE, TWO_PROBES, Calibration, of_card
 from boneprint.evidence.identification import (
     Searches,
     cumulative_match,
@@ -32,7 +35,7 @@ from boneprint.evidence.identification import (
     missed_at_false_positives,
     rate,
 )
-from boneprint.evidence.metrics import false_match_rate, threshold_at
+from boneprint.evidence.metrics import false_match_rate, likelihood_ratio_cost, threshold_at
 from boneprint.simulate import BONES, individual
 from boneprint.two_visits import Scanning
 
@@ -46,24 +49,25 @@ STRATA = {"axis_deg": (0, 7, 15, 22), "plane_deg": (0, 5, 10, 15), "kvp": (50, 7
 
 @dataclass(frozen=True)
 class Wanted:
-    """So many people of a kind of bone: the first are probed, the others only enrolled."""
+    """So many people of a kind of bone: the first are probed, the others only enrolled; ``laid`` over each probe."""
 
     kind: str
     probed: int
     others: int
+    laid: int = 0
 
     def __str__(self) -> str:
-        return f"{self.kind}={self.probed}" + (f"+{self.others}" if self.others else "")
+        others, laid = f"+{self.others}" if self.others else "", f"@{self.laid}" if self.laid else ""
+        return f"{self.kind}={self.probed}{others}{laid}"
 
     @classmethod
     def parse(cls, text: str) -> "Wanted":
-        kind, _, numbers = text.partition("=")
-        probed, _, others = numbers.partition("+")
-        if kind not in BONES or not probed.isdecimal() or int(probed) < 2 or (others and not others.isdecimal()):
+        found = re.fullmatch(r"(\w+)=(\d+)(?:\+(\d+))?(?:@(\d+))?", text)
+        if found is None or found[1] not in BONES or int(found[2]) < 2:
             raise argparse.ArgumentTypeError(
-                f"'{text}', expected KIND=PROBED[+OTHERS], at least 2 probed, KIND one of {', '.join(BONES)}"
+                f"'{text}', expected KIND=PROBED[+OTHERS][@LAID], at least 2 probed, KIND one of {', '.join(BONES)}"
             )
-        return cls(kind, int(probed), int(others or 0))
+        return cls(found[1], int(found[2]), int(found[3] or 0), int(found[4] or 0))
 
     def names(self, seed: int, species: str) -> list[str]:
         """What the files of every bone are called."""
@@ -74,14 +78,16 @@ class Wanted:
         found: dict[Path, rendered_bones.Make] = {}
         for index, name in enumerate(self.names(seed, species)):
             body = individual(seed, index, bone=self.kind, species=species)
-            found |= rendered_bones.tasks(folder, name, body, scanning, probed=index < self.probed)
+            found |= rendered_bones.tasks(folder, name, body, scanning, probed=index < self.probed, solid=self.laid > 0)
         return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, render, score, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("wanted", nargs="*", type=Wanted.parse, default=[Wanted("femur", 100, 0)], metavar="KIND=N[+M]")
+    parser.add_argument(
+        "wanted", nargs="*", type=Wanted.parse, default=[Wanted("femur", 100, 0)], metavar="KIND=N[+M][@L]"
+    )
     parser.add_argument("--species", default="human")
     parser.add_argument("--seed", type=int, default=31, help="of the cohort; poses and exposures follow from it")
     parser.add_argument("--voxels", choices=("coarse", "usual"), default="coarse", help="usual: some 20 times slower")
@@ -106,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(report.heading())
         kinds = {}
         for wanted in given.wanted:
-            kinds[wanted.kind] = score(wanted, folder, embedder, given.seed, given.species)
+            kinds[wanted.kind] = score(wanted, folder, embedder, given)
             print(table(wanted.kind, kinds[wanted.kind]), flush=True)
         report.write(given.name, {**about(given, embedder), "kinds": kinds}, given.results)
 
@@ -133,8 +139,9 @@ def about(given: argparse.Namespace, embedder: Embedder) -> dict[str, object]:
     }
 
 
-def score(wanted: Wanted, folder: Path, embedder: Embedder, seed: int, species: str) -> dict[str, object]:
+def score(wanted: Wanted, folder: Path, embedder: Embedder, given: argparse.Namespace) -> dict[str, object]:
     """Search with every probe among the probed bones, and among all."""
+    seed, species = given.seed, given.species
     there = [n for n in wanted.names(seed, species) if rendered_bones.views_path(folder, n).exists()]
     candidates = set(wanted.names(seed, species)[: wanted.probed])
     probed = [n for n in there if n in candidates and rendered_bones.probes_path(folder, n).exists()]
@@ -148,19 +155,45 @@ def score(wanted: Wanted, folder: Path, embedder: Embedder, seed: int, species: 
     probes = matching.probed([rendered_bones.probes_path(folder, n) for n in probed], list(gallery.views), embedder)
     found = matching.distances(gallery, probes)
     sizes = sorted({len(probed), len(names)})
-    return {
+    calibrations = of_card(embedder.card)
+
+    def calibration(side: str) -> Calibration | None:
+        of_kinds = calibrations[TWO_PROBES if side == matching.BOTH else ONE_PROBE]
+        return of_kinds.get(wanted.kind) if species == "human" else None
+
+    outcomes: dict[str, object] = {
         "failed_to_enrol": len(gallery.missing),
         "failed_to_acquire": len(probes.missing),
         "views_each": 2 * len(two_visits.HALF_TURN),
         "galleries": {
-            str(size): {side: outcome(each[:, :size], side, embedder) for side, each in found.items()} for size in sizes
+            str(size): {side: outcome(each[:, :size], calibration(side)) for side, each in found.items()}
+            for size in sizes
         },
         "strata": {side: strata(found[side], probes.drawn[:, at]) for at, side in enumerate(two_visits.SIDES)},
     }
+    if wanted.laid:
+        laid, seconds = superimposing.superimposed(
+            [rendered_bones.solid_path(folder, name) for name in names],
+            [rendered_bones.probes_path(folder, name) for name in probed],
+            found,
+            superimposing.likest_angles(gallery, probes),
+            wanted.laid,
+            given.workers,
+        )
+        outcomes["superimposed"] = {
+            "first": wanted.laid,
+            "cpu_seconds_each": seconds,
+            "galleries": {str(len(names)): {side: outcome(each, None) for side, each in laid.items()}},
+            "strata": {side: strata(laid[side], probes.drawn[:, at]) for at, side in enumerate(two_visits.SIDES)},
+        }
+    return outcomes
 
 
-def outcome(distance: NDArray[np.float64], side: str, embedder: Embedder) -> dict[str, object]:
-    """The measures of ISO/IEC 19795-1 for P probes, the first P of the gallery's N bones: distances (P, N)."""
+def outcome(distance: NDArray[np.float64], calibration: Calibration | None) -> dict[str, object]:
+    """The measures of ISO/IEC 19795-1 for P probes, the first P of the gallery's N bones: distances (P, N).
+
+    ``calibration`` is that of their kind in the weights' card; None where the kind was not calibrated.
+    """
     truth = np.arange(len(distance))
     searches = Searches(distance, truth)
     comparisons = searches.comparisons()
@@ -184,14 +217,14 @@ def outcome(distance: NDArray[np.float64], side: str, embedder: Embedder) -> dic
         "median_distance": float(np.median(searches.mate)),
         "median_nearest_wrong": float(np.median(searches.nearest_other)),
     }
-    calibrated = embedder.card.get("calibration", {}).get(TWO_PROBES if side == matching.BOTH else ONE_PROBE)
-    if calibrated:
-        threshold = float(calibrated["threshold"]["value"])
+    if calibration is not None:
+        threshold = calibration.threshold.value
         found["at_card_threshold"] = {
             "threshold": threshold,
             "fmr": false_match_rate(comparisons, threshold),
             "fnmr": asdict(rate(searches.mate > threshold, truth)),
             "fnir_rank_1": asdict(false_negative_identification(searches, 1, threshold)),
+            "cllr": likelihood_ratio_cost(comparisons, calibration.log10_lr),
         }
     return found
 
@@ -217,8 +250,18 @@ def table(kind: str, found: dict[str, object]) -> str:
         f"{'enrolled':>9} {'probe':<8}"
         + "".join(f"{'rank ' + str(r):>23}" for r in RANKS)
         + "".join(f"{f'FNMR at {fmr:g}':>15}" for fmr in FALSE_MATCHES)
-        + f"{'FNIR at 1 %':>13}{'FMR, FNMR of card':>22}",
+        + f"{'FNIR at 1 %':>13}{'FMR, FNMR, Cllr of card':>30}",
     ]
+    lines += _rows(found)
+    laid = found.get("superimposed")
+    if laid:
+        lines.append(f"the first {laid['first']} superimposed, {laid['cpu_seconds_each']:.2f} CPU s each; by likeness:")
+        lines += _rows(laid)
+    return "\n".join(lines)
+
+
+def _rows(found: dict[str, object]) -> list[str]:
+    lines = []
     for size, sides in found["galleries"].items():
         for side, each in sides.items():
             cells = f"{int(size):>9,} {side:<8}"
@@ -231,14 +274,15 @@ def table(kind: str, found: dict[str, object]) -> str:
             fnir = each["fnir_at_fpir"][f"{FALSE_POSITIVES:g}"]["missed"]
             cells += ("-" if fnir is None else f"{fnir:.2%}").rjust(13)
             card = each.get("at_card_threshold")
-            lines.append(cells + (f"{card['fmr']:.1e}, {card['fnmr']['value']:.2%}" if card else "-").rjust(22))
+            said = f"{card['fmr']:.1e}, {card['fnmr']['value']:.2%}, {card['cllr']:.2f}" if card else "-"
+            lines.append(cells + said.rjust(30))
     for side, groups in found["strata"].items():
         shown = (
             f"{name} " + ", ".join(f"{span}: {each['value']:.1%}" for span, each in spans.items() if each)
             for name, spans in groups.items()
         )
         lines.append(f"  {side} rank 1 by " + "; ".join(shown))
-    return "\n".join(lines)
+    return lines
 
 
 if __name__ == "__main__":

@@ -32,12 +32,21 @@ def home(cache: Path, scanning: Scanning) -> Path:
 
 
 def tasks(
-    folder: Path, name: str, body: Body, scanning: Scanning, condition: Condition = HEALTHY, *, probed: bool
+    folder: Path,
+    name: str,
+    body: Body,
+    scanning: Scanning,
+    condition: Condition = HEALTHY,
+    *,
+    probed: bool,
+    solid: bool = False,
 ) -> dict[Path, Make]:
     """What has to be rendered of a bone, by the file that will hold it."""
     made: dict[Path, Make] = {views_path(folder, name): partial(two_visits.views, body, scanning, condition)}
     if probed:
         made[probes_path(folder, name)] = partial(two_visits.probes, body, scanning, condition)
+    if solid:
+        made[solid_path(folder, name)] = partial(two_visits.solid, body, scanning, condition)
     return made
 
 
@@ -47,6 +56,10 @@ def views_path(folder: Path, name: str) -> Path:
 
 def probes_path(folder: Path, name: str) -> Path:
     return folder / f"{name}-probes.npz"
+
+
+def solid_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}-solid.npz"
 
 
 def build(wanted: Mapping[Path, Make], workers: int, *, what: str = "bones") -> None:

@@ -5,7 +5,7 @@
     db = boneprint.open("bones.h5", writable=True)
     db.ingest("ct_dir/")
     db.search("xray.png", k=10)
-    boneprint.verify("a.png", "b.png")
+    boneprint.verify("a.png", "b.png", bone="femur")
 
 Names are loaded when first used, so that importing the package costs nothing.
 """

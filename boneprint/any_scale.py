@@ -14,6 +14,7 @@ from boneprint.probe import content_mm
 STEP = 1.04
 # What a picture shows fills at least this share of the height of the smallest canvas that holds it.
 _LEAST_SHARE = 0.45
+_BEST_OF_MANY = "the best of many sizes was not calibrated; no margin holds for it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ def search_any_scale(
         raise refused or ReadError(f"{radiographs[0].source}: no size can be tried in an empty database.")
     order = sorted(best.values(), key=lambda each: each[0].distance)[:k]
     candidates = tuple(
-        replace(candidate, rank=rank, within_margin=False, log10_lr=None)
+        replace(candidate, rank=rank, within_margin=False, log10_lr=None, uncalibrated=_BEST_OF_MANY)
         for rank, (candidate, _) in enumerate(order, 1)
     )
     result = replace(last, candidates=candidates, certified=0, seconds=seconds)

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,12 @@ def main() -> None:
 @click.option("--fill-gaps", is_flag=True, help="Interpolate over missing slices instead of refusing them.")
 @_SITE_KEY
 @_KEEP_VIEWS
+@click.option(
+    "--solids/--no-solids",
+    default=True,
+    show_default=True,
+    help="Keep each bone as a coarse grid (some 70 KB), to be superimposed on X-rays.",
+)
 @click.option("--half", is_flag=True, help="A new database keeps its fingerprints in half precision, at half the size.")
 @_OPERATOR
 @_WEIGHTS
@@ -108,6 +115,7 @@ def ingest(
     fill_gaps: bool,
     site_key: Path | None,
     keep_views: bool,
+    solids: bool,
     half: bool,
     operator: str | None,
     weights: Path | None,
@@ -136,6 +144,7 @@ def ingest(
             fill_gaps=fill_gaps,
             site_key=_key_of(site_key),
             keep_views=keep_views,
+            keep_solids=solids,
             report=tell,
         )
     if json_out:
@@ -268,6 +277,12 @@ def receive(
 @click.option("--mirror", is_flag=True, help="Look for the bone of the other side.")
 @click.option("--exact", is_flag=True, help="Look at every view, so that the answer is proved.")
 @click.option("--any-scale", is_flag=True, help="The pixel spacing is unknown: try every size that a bone may have.")
+@click.option(
+    "--superimpose",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Lay the N nearest bones over the X-rays, and rank them by how well their edges agree.",
+)
 @click.option("--all-scores", is_flag=True, help="With --json, also the distance of every bone.")
 @click.option("--picture", type=_PATHS, help="Write a PNG of the probe beside the nearest views of the candidates.")
 @_OPERATOR
@@ -285,6 +300,7 @@ def search(
     mirror: bool,
     exact: bool,
     any_scale: bool,
+    superimpose: int | None,
     all_scores: bool,
     picture: Path | None,
     operator: str | None,
@@ -308,7 +324,10 @@ def search(
         _tell_notes(probes)
     if any_scale and (is_ct(probes) or all_scores):
         raise click.UsageError("--any-scale is for radiographs, and gives no distances of all bones.")
+    if superimpose and (is_ct(probes) or any_scale):
+        raise click.UsageError("--superimpose is for radiographs of known pixel spacing.")
     spacings: tuple[float, ...] | None = None
+    likenesses: tuple[float | None, ...] | None = None
     with Database.open(db, weights=weights, operator=operator) as database:
         conditions = [*where, *more]
         if any_scale:
@@ -317,11 +336,26 @@ def search(
             scaled = search_any_scale(database, probes, k, where=conditions, mirror=mirror)
             result, spacings = scaled.result, scaled.spacings_mm
         else:
-            result = database.search(probes, k, where=conditions, mirror=mirror, exact=exact, all_scores=all_scores)
+            most = max(k, superimpose or 0)
+            result = database.search(probes, most, where=conditions, mirror=mirror, exact=exact, all_scores=all_scores)
+        if superimpose:
+            from boneprint.superimposition import superimpose_candidates
+
+            with show.progress("superimposing") as advance:
+                laid = superimpose_candidates(
+                    database,
+                    probes,
+                    result,
+                    depth=superimpose,
+                    mirror=mirror,
+                    report=lambda done, total: advance(done, total, ""),
+                )
+            result = replace(laid.result, candidates=laid.result.candidates[:k])
+            likenesses = laid.likenesses[:k]
     if json_out:
-        show.as_json(show.search_json(result, spacings))
+        show.as_json(show.search_json(result, spacings, likenesses))
     else:
-        show.search_table(result, spacings)
+        show.search_table(result, spacings, likenesses)
     if picture:
         from boneprint.lineup import lineup
 
@@ -332,15 +366,18 @@ def search(
 @main.command()
 @click.argument("a", type=_PATHS)
 @click.argument("b", type=_PATHS)
+@click.option("--bone", metavar="KIND", help="What they show, e.g. femur; without it there is no likelihood ratio.")
 @_SPACING
 @_WEIGHTS
 @_JSON
-def verify(a: Path, b: Path, pixel_spacing: float | None, weights: Path | None, json_out: bool) -> None:
+def verify(
+    a: Path, b: Path, bone: str | None, pixel_spacing: float | None, weights: Path | None, json_out: bool
+) -> None:
     """Compare two X-rays: exit 0 within the margin, 1 outside, 2 if they cannot be compared."""
     from boneprint import show
     from boneprint.database import verify as compare
 
-    verification = compare(a, b, pixel_spacing_mm=pixel_spacing, weights=weights)
+    verification = compare(a, b, bone=bone, pixel_spacing_mm=pixel_spacing, weights=weights)
     if json_out:
         show.as_json(show.verification_json(verification))
     else:
@@ -469,14 +506,18 @@ def simulate(folder: Path, n: int, bone: str, species: str, side: str | None, se
 @click.option("--families", type=click.IntRange(min=0), help="Families of four siblings (hard negatives), likewise.")
 @click.option("--sessions", type=click.IntRange(1, 2), help="Scans of each simulated bone.")
 @click.option("--kind", "kinds", multiple=True, help="Simulate these kinds of bone only; may be given again.")
-@click.option("--calibration-bones", type=click.IntRange(min=40), default=120, show_default=True)
+@click.option(
+    "--calibration-bones",
+    type=click.IntRange(min=40),
+    help="Of each kind that is calibrated; 120 femora and 60 of each other by default.",
+)
 @_JSON
 def train(
     ct_dir: Path | None,
     out: Path,
     cache: Path,
     seed: int | None,
-    calibration_bones: int,
+    calibration_bones: int | None,
     published: Path | None,
     people: int | None,
     families: int | None,
@@ -487,7 +528,8 @@ def train(
 ) -> None:
     """Train an embedder on simulated bones, or on the bones of the CTs in CT_DIR.
 
-    On a CPU the same seed gives the same weights. Thresholds are calibrated on simulated femora in either case.
+    On a CPU the same seed gives the same weights. Thresholds are calibrated on simulated bones in either case: of the
+    kinds that were simulated to train on, or of every kind.
     """
     from boneprint import show, trainer
     from boneprint.embed.card import card_path, weights_path
@@ -703,6 +745,43 @@ def explain(
         show.as_json({**show.explanation_json(found), "picture": str(out)})
     else:
         show.explanation_text(found)
+        click.echo(f"{out}: written", err=True)
+
+
+@main.command()
+@click.argument("xray", nargs=-1, required=True, type=_PATHS)
+@click.option("--candidate", metavar="BONE_ID", required=True, help="The enrolled bone to lay over them.")
+@click.option("-o", "--out", required=True, type=_PATHS, help="The PNG to write; those of further X-rays get a number.")
+@click.option("--mirror", is_flag=True, help="Turn the X-rays round, for the bone of the other side.")
+@_DB
+@_SPACING
+@_OPERATOR
+@_WEIGHTS
+@_JSON
+def superimpose(
+    xray: tuple[Path, ...],
+    candidate: str,
+    out: Path,
+    mirror: bool,
+    db: Path,
+    pixel_spacing: float | None,
+    operator: str | None,
+    weights: Path | None,
+    json_out: bool,
+) -> None:
+    """Lay an enrolled bone over X-rays: how well their edges agree, and the picture of it."""
+    from boneprint import show
+    from boneprint.database import Database
+    from boneprint.probe import as_radiographs
+    from boneprint.superimposition import draw_overlays
+
+    radiographs = as_radiographs(list(xray), pixel_spacing_mm=pixel_spacing)
+    with Database.open(db, weights=weights, operator=operator) as database:
+        overlays = draw_overlays(database, radiographs, candidate, out, mirror=mirror)
+    if json_out:
+        show.as_json({"bone_id": candidate, **show.overlays_json(overlays), "picture": str(out)})
+    else:
+        show.overlays_text(overlays)
         click.echo(f"{out}: written", err=True)
 
 

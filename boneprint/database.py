@@ -18,7 +18,7 @@ from boneprint.evidence.audit import Entry, Trail
 from boneprint.evidence.events import change_facts, named, search_facts
 from boneprint.index import Store, chosen, conditions, search
 from boneprint.index.reverse import search_all_round
-from boneprint.nouns import Candidate, Enrolment, Fingerprint, Reference, SearchResult, Verification
+from boneprint.nouns import Candidate, Enrolment, Fingerprint, Reference, SearchResult, Threshold, Verification
 
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
@@ -124,6 +124,10 @@ class Database:
             )
         return loaded
 
+    @cached_property
+    def _calibrations(self) -> evidence.Calibrations:
+        return evidence.of_card(self._card)
+
     def ingest(
         self,
         paths: "str | Path | Iterable[str | Path] | Discovery",
@@ -138,6 +142,7 @@ class Database:
         site_key: bytes | None = None,
         keep_source: bool = True,
         keep_views: bool = False,
+        keep_solids: bool = True,
         report: Callable[[IngestEvent], None] | None = None,
     ) -> IngestReport:
         """Enrol every CT below some folders, one after the other; what is enrolled already is skipped by its content.
@@ -153,6 +158,7 @@ class Database:
         site_key : subjects are stored under pseudonyms made with it, and no path is stored
         keep_source : whether to store where the CT lies; not for a folder that will not last
         keep_views : keep the rendered views as pictures, to show candidates without their CT
+        keep_solids : keep each bone as a coarse grid (some 70 KB), to be superimposed on radiographs
         report : told of each bone as soon as it is durable, and of each thing set aside
 
         Raises
@@ -165,7 +171,16 @@ class Database:
 
         started = time.perf_counter()
         options = road.Options(
-            bone, subject, side, Path(labels) if labels else None, split, fill_gaps, site_key, keep_source, keep_views
+            bone,
+            subject,
+            side,
+            Path(labels) if labels else None,
+            split,
+            fill_gaps,
+            site_key,
+            keep_source,
+            keep_views,
+            keep_solids,
         )
         found = paths if isinstance(paths, Discovery) else road.discover(paths)
         # A label map that lies among the CTs is none of them.
@@ -356,8 +371,6 @@ class Database:
                 f"fingerprint of {template.embedder}, the database holds {self.store.embedder}; "
                 "embed the radiograph again with the database's embedder."
             )
-        calibration = evidence.of_card(self._card, _comparison(template)[0])
-
         ranked: list[Candidate] = []
         proved_to = np.inf
         scores: dict[str, float] = {}
@@ -389,16 +402,16 @@ class Database:
                 scores |= {gallery.references[b].bone_id: float(d) for b, d in zip(hits.bones, hits.distances)}
             for row, distance, views in zip(hits.bones[:k], hits.distances, hits.nearest_views):
                 reference = gallery.references[row]
-                own_views = int(gallery.rows.ends[row] - gallery.rows.begins[row])
-                kind, calibrated = _comparison(template, reference, own_views)
-                own = evidence.of_card(self._card, kind)
+                judged = self._rule(template, reference, int(gallery.rows.ends[row] - gallery.rows.begins[row]))
                 candidate = Candidate(
                     rank=0,
                     reference=reference,
                     distance=float(distance),
                     angle_deg=float(gallery.angles_deg[views[0]]),
-                    within_margin=float(distance) <= own.threshold.value,
-                    log10_lr=own.log10_lr(float(distance), float(height)) if calibrated else None,
+                    threshold=judged.threshold,
+                    within_margin=judged.within(float(distance)),
+                    log10_lr=judged.log10_lr(float(distance)),
+                    uncalibrated=judged.uncalibrated,
                     picture=gallery.picture(int(views[0])),
                 )
                 ranked.append(candidate)
@@ -408,7 +421,6 @@ class Database:
             bones=int(fitting.sum()),
             views=int(gallery.rows.counts()[fitting].sum()),
             generation=gallery.generation,
-            threshold=calibration.threshold,
             certified=sum(candidate.distance <= proved_to for candidate in ranked[:k]),
             seconds=time.perf_counter() - started,
             scores=scores if all_scores else None,
@@ -465,9 +477,40 @@ class Database:
         """All events of the audit trail, and what is wrong with it: nothing, if nobody has tampered with it."""
         return self.trail.entries(), self.trail.findings()
 
-    def verify(self, first: probe.Xray, second: probe.Xray, *, pixel_spacing_mm: float | None = None) -> Verification:
+    def threshold(
+        self, fingerprint: Fingerprint, *, where: Mapping[str, str] | Iterable[str] | None = None
+    ) -> Threshold:
+        """The margin by which a search with such a fingerprint judges the bones asked for; the strictest, of several.
+
+        Parameters
+        ----------
+        where : as in `search`
+        """
+        gallery = self.store.gallery()
+        counts = gallery.rows.counts()
+        rules = (
+            self._rule(fingerprint, gallery.references[row], int(counts[row]))
+            for row in np.flatnonzero(chosen(gallery, conditions(where)))
+        )
+        return min((each.threshold for each in rules), key=lambda threshold: threshold.value)
+
+    def _rule(self, template: Fingerprint, reference: Reference, views: int) -> evidence.Rule:
+        """By what a probe's distance from a reference of so many views is judged."""
+        comparison, exact = _comparison(template, reference, views)
+        human = reference.species in (None, "human")  # as the bones are that weights are calibrated with
+        bone = reference.bone if human else f"{reference.species} {reference.bone}"
+        return evidence.rule(self._calibrations, comparison, bone, reference.canvas_mm, exact=exact)
+
+    def verify(
+        self,
+        first: probe.Xray,
+        second: probe.Xray,
+        *,
+        bone: str | None = None,
+        pixel_spacing_mm: float | None = None,
+    ) -> Verification:
         """Compare two radiographs with this database's embedder; see `boneprint.verify`."""
-        return verify(first, second, pixel_spacing_mm=pixel_spacing_mm, weights=self._weights)
+        return verify(first, second, bone=bone, pixel_spacing_mm=pixel_spacing_mm, weights=self._weights)
 
     def info(self) -> dict[str, Any]:
         """Size, bones by kind, views, generation, embedder."""
@@ -516,13 +559,13 @@ class Database:
         self.close()
 
 
-def _comparison(template: Fingerprint, reference: Reference | None = None, views: int = 0) -> tuple[str, bool]:
-    """Which kind of comparison a probe and a reference make, and whether it is the very one that was calibrated.
+def _comparison(template: Fingerprint, reference: Reference, views: int) -> tuple[str, bool]:
+    """Which kind of comparison a probe and a reference make, and whether it is the very one that is calibrated.
 
     A CT against one enrolled radiograph is what one radiograph is against an enrolled CT, with the roles exchanged.
     """
     radiographs, all_round = template.probes, True
-    if reference is not None and reference.part == probe.XRAY:
+    if reference.part == probe.XRAY:
         radiographs, all_round = (views, True) if template.all_round else (max(radiographs, views), False)
     elif template.all_round:
         return evidence.TWO_PROBES, False
@@ -535,6 +578,7 @@ def verify(
     first: probe.Xray,
     second: probe.Xray,
     *,
+    bone: str | None = None,
     pixel_spacing_mm: float | None = None,
     weights: str | Path | None = None,
 ) -> Verification:
@@ -543,6 +587,8 @@ def verify(
     Parameters
     ----------
     first, second : paths, Radiographs, arrays or tensors, seen from about the same side
+    bone : the kind of bone that they show, e.g. "femur"; without it the margin is the strictest of all kinds, and there
+        is no likelihood ratio
     pixel_spacing_mm : mm per pixel in the plane of the bone, for both; goes before what the files say
 
     Raises
@@ -554,5 +600,5 @@ def verify(
     embedder = embed.load_embedder(Path(weights) if weights else embed.SHIPPED)
     canvas = probe.common_canvas(pair)
     vectors = embedder.embed(pair, canvas)
-    calibration = evidence.of_card(embedder.card, evidence.PAIR)
-    return evidence.verdict(vectors[0], vectors[1], canvas.height_mm, calibration)
+    judged = evidence.rule(evidence.of_card(embedder.card), evidence.PAIR, bone, canvas.height_mm)
+    return evidence.verdict(vectors[0], vectors[1], judged)

@@ -28,7 +28,7 @@ class Part:
     Parameters
     ----------
     stratum : (column, value), or None for all of them
-    threshold : T, from the weights' card: fixed on other bones
+    threshold : T, from the weights' card: fixed on other bones of the gallery's kind; the strictest, of several kinds
     chosen : (S,) bool, which of the evaluation's searches
     """
 
@@ -140,7 +140,8 @@ def evaluate(
             errors[row] = str(error)
         else:
             fingerprints[row] = fingerprint
-            thresholds[len(probe.paths)] = result.threshold
+            if len(probe.paths) not in thresholds:
+                thresholds[len(probe.paths)] = database.threshold(fingerprint, where=map(str, asked))
             scores = result.scores or {}
             mate = mates[row]
             subject, own = (probe.subject_id, -1) if mate is None else (mate[0], enrolled[mate])

@@ -104,7 +104,7 @@ def evaluation_tables(evaluation: "Evaluation") -> None:
         if part.stratum is None:
             several = "s" if part.radiographs > 1 else ""
             said = f"{part.radiographs} radiograph{several} a search"
-            console.print(f"\n{said}, T = {part.threshold.value:.4f} ({part.threshold.kind})")
+            console.print(f"\n{said}, T = {part.threshold.value:.4f} ({part.threshold.kind}, {part.threshold.bone})")
             console.print(_measures(part))
             strata = [each for each in evaluation.parts if each.stratum and each.radiographs == part.radiographs]
             if strata:

@@ -16,6 +16,7 @@ from boneprint.errors import BoneprintError, ReadError
 from boneprint.nouns import Candidate, Enrolment, Radiograph, Reference, Scan, Volume
 from boneprint.privacy import WITHHELD, pseudonym
 from boneprint.read import CtSource, Discovery, LabelMap, find_series, from_png, png_bytes, read_labels
+from boneprint.superimpose import Solid
 
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
@@ -30,7 +31,8 @@ class Options:
     ``labels`` and ``split`` make several bones of a series; without either a series is one specimen. With a
     ``site_key`` subjects are stored under pseudonyms, and no path is;
     nor is it without ``keep_source``, for a place that will not last. ``fill_gaps`` interpolates over missing slices.
-    ``keep_views`` keeps the rendered views as pictures beside their fingerprints.
+    ``keep_views`` keeps the rendered views as pictures beside their fingerprints, ``keep_solids`` the bone itself as a
+    coarse grid, to be superimposed on radiographs.
     """
 
     bone: str | None = None
@@ -42,6 +44,7 @@ class Options:
     site_key: bytes | None = field(default=None, repr=False)
     keep_source: bool = True
     keep_views: bool = False
+    keep_solids: bool = True
 
     def __post_init__(self) -> None:
         if self.labels and self.split:
@@ -223,4 +226,5 @@ def enrol(specimen: Specimen, scan: Scan, place: Path, options: Options, embedde
         embedder.embed(views, canvas),
         np.array(drr.ENROLMENT_ANGLES, dtype=np.float32),
         tuple(png_bytes(view, bits=8) for view in views) if options.keep_views else (),
+        Solid.of(upright).encoded() if options.keep_solids else b"",
     )

@@ -33,7 +33,7 @@ def lineup(probes: Sequence[Radiograph], result: SearchResult, path: Path | str,
         caption = [
             f"{candidate.rank}. {reference.subject_id}",
             f"{reference.bone}{side}, {candidate.view}",
-            f"distance {candidate.distance:.3f} ({verdict} {result.threshold.value:.3f})",
+            f"distance {candidate.distance:.3f} ({verdict} {candidate.threshold.value:.3f})",
         ]
         view = enrolled_view(candidate)
         colour = "lightgreen" if candidate.within_margin else "silver"

@@ -93,7 +93,7 @@ def fingerprint(
     """
     shown_mm = max(content_mm(radiograph)[0] for radiograph in radiographs)
     heights = sorted(canvas_heights_mm)
-    fitting = [height for height in heights if shown_mm < _TOO_TALL * height]
+    fitting = [height for height in heights if can_hold(height, shown_mm)]
     if not fitting:
         raise ReadError(
             f"{radiographs[0].source}: shows {shown_mm:.0f} mm, but the gallery's bones are seen on fields of at most "
@@ -103,6 +103,11 @@ def fingerprint(
         radiographs = [replace(r, pixels=r.pixels[:, ::-1]) for r in radiographs]
     vectors = {height: embedder.embed(radiographs, canvas_of_height(height)) for height in fitting}
     return Fingerprint(vectors, embedder.id)
+
+
+def can_hold(canvas_height_mm: float, shown_mm: float) -> bool:
+    """Whether a probe that shows so much is compared with the bones on a canvas."""
+    return shown_mm < _TOO_TALL * canvas_height_mm
 
 
 # Directions about the long axis that the names of views mean; AP and PA are mirror images, which laterality settles.
@@ -162,9 +167,13 @@ def common_canvas(radiographs: Sequence[Radiograph]) -> Canvas:
     ReadError
         If a pixel spacing is unknown.
     """
-    sizes = np.array([content_mm(radiograph) for radiograph in radiographs])
-    height, width = sizes.max(axis=0)
-    return canvas_for(float(height), float(width), long=bool(height > 1.6 * width))
+    return canvas_of_contents([content_mm(radiograph) for radiograph in radiographs])
+
+
+def canvas_of_contents(sizes_mm: Sequence[tuple[float, float]]) -> Canvas:
+    """As `common_canvas`, of contents whose heights and widths are known."""
+    height, width = (max(each) for each in zip(*sizes_mm))
+    return canvas_for(height, width, long=height > 1.6 * width)
 
 
 def content_mm(radiograph: Radiograph) -> tuple[float, float]:

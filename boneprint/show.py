@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from boneprint.evidence.audit import Entry
     from boneprint.explanation import Explanation, Pictured
     from boneprint.nouns import Candidate, Reference, SearchResult, Threshold, Verification
+    from boneprint.superimpose import Overlay
 
 _LEAD = "A candidate is a lead for an examiner, not an identification."
 
@@ -90,19 +91,27 @@ def ingest_summary(report: "IngestReport", path: str) -> None:
     )
 
 
-def search_json(result: "SearchResult", spacings_mm: Sequence[float] | None = None) -> dict[str, Any]:
-    """As the command line's contract has it; with the spacing at which each candidate came, where that was sought."""
+def search_json(
+    result: "SearchResult",
+    spacings_mm: Sequence[float] | None = None,
+    likenesses: Sequence[float | None] | None = None,
+) -> dict[str, Any]:
+    """As the command line's contract has it.
+
+    Parameters
+    ----------
+    spacings_mm : at which each candidate came, where that was sought
+    likenesses : of each candidate laid over the radiographs, where that was done
+    """
     return {
         "gallery": {"bones": result.bones, "views": result.views, "generation": result.generation},
         "candidates": [
             {
                 "rank": candidate.rank,
                 **_reference_json(candidate.reference),
-                "distance": candidate.distance,
-                "within_margin": candidate.within_margin,
-                "log10_lr": candidate.log10_lr,
-                "nearest_view_deg": _degrees(candidate),
+                **_judged_json(candidate),
                 **({} if spacings_mm is None else {"pixel_spacing_mm": spacings_mm[candidate.rank - 1]}),
+                **({} if likenesses is None else {"likeness": likenesses[candidate.rank - 1]}),
             }
             for candidate in result.candidates
         ],
@@ -114,16 +123,28 @@ def search_json(result: "SearchResult", spacings_mm: Sequence[float] | None = No
     }
 
 
-def _degrees(candidate: "Candidate") -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(candidate.angle_deg) else candidate.angle_deg
+def _judged_json(candidate: "Candidate") -> dict[str, Any]:
+    return {
+        "distance": candidate.distance,
+        "within_margin": candidate.within_margin,
+        "log10_lr": candidate.log10_lr,
+        "uncalibrated": candidate.uncalibrated,
+        "threshold": asdict(candidate.threshold),
+        # JSON has no NaN.
+        "nearest_view_deg": None if math.isnan(candidate.angle_deg) else candidate.angle_deg,
+    }
 
 
-def search_table(result: "SearchResult", spacings_mm: Sequence[float] | None = None) -> None:
+def search_table(
+    result: "SearchResult",
+    spacings_mm: Sequence[float] | None = None,
+    likenesses: Sequence[float | None] | None = None,
+) -> None:
     """Candidates as a table, and what the numbers mean; parameters as of `search_json`."""
     table = Table(box=None, pad_edge=False)
     columns = ["rank", "bone id", "subject", "bone", "side", "view", "distance", "margin", "log10 LR"]
-    for column in [*columns, *([] if spacings_mm is None else ["mm a pixel"])]:
+    more = [*([] if spacings_mm is None else ["mm a pixel"]), *([] if likenesses is None else ["likeness"])]
+    for column in [*columns, *more]:
         left = column in ("bone id", "subject", "bone", "side", "margin")
         table.add_column(column, justify="left" if left else "right")
     for candidate in result.candidates:
@@ -139,12 +160,16 @@ def search_table(result: "SearchResult", spacings_mm: Sequence[float] | None = N
             "within" if candidate.within_margin else "outside",
             "-" if candidate.log10_lr is None else f"{candidate.log10_lr:+.1f}",
             *([] if spacings_mm is None else [f"{spacings_mm[candidate.rank - 1]:.3f}"]),
+            *([] if likenesses is None else [_likeness_text(likenesses[candidate.rank - 1])]),
         )
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False, width=120)
     console.print(table)
     for candidate in result.candidates:
         if candidate.reference.notes:
             console.print(f"{candidate.rank}: {printable(candidate.reference.notes)}")
+    if likenesses is not None:
+        console.print("ranked by likeness: how well a bone laid over the X-rays agrees with their edges, at most 1;")
+        console.print("no error rate is calibrated for it. Margin and log10 LR are of the distance.")
     proved = "proved to be the nearest" if result.certified_exact else f"the first {result.certified} of these proved"
     searched = f"{result.bones} bones, {result.views} views; {proved}"
     console.print(f"\n{searched}, answered in {result.seconds * 1000:.0f} ms")
@@ -152,10 +177,35 @@ def search_table(result: "SearchResult", spacings_mm: Sequence[float] | None = N
         console.print("each at its best size: no threshold or likelihood ratio holds for the best of many sizes")
         console.print(_LEAD)
         return
-    console.print(_threshold_text(result.threshold))
-    if any(candidate.log10_lr is None for candidate in result.candidates):
-        console.print("log10 LR '-': not calibrated for bones of this size, or for so many probes")
+    for threshold in dict.fromkeys(candidate.threshold for candidate in result.candidates):
+        console.print(_threshold_text(threshold))
+    for reason in dict.fromkeys(candidate.uncalibrated for candidate in result.candidates):
+        if reason is not None:
+            console.print(f"log10 LR '-': {printable(reason)}")
     console.print(_LEAD)
+
+
+def _likeness_text(likeness: float | None) -> str:
+    return "-" if likeness is None else f"{likeness:.3f}"
+
+
+def overlays_json(overlays: "Sequence[Overlay]") -> dict[str, Any]:
+    """Likeness of each picture, their mean, and where the bone lies in each."""
+    return {
+        "likeness": sum(overlay.likeness for overlay in overlays) / len(overlays),
+        "overlays": [{"likeness": overlay.likeness, **asdict(overlay.placing)} for overlay in overlays],
+    }
+
+
+def overlays_text(overlays: "Sequence[Overlay]") -> None:
+    """One line for each picture."""
+    for overlay in overlays:
+        placing = overlay.placing
+        print(
+            f"likeness {overlay.likeness:.3f}: seen from {placing.axis_deg % 360:.0f} deg about the axis, "
+            f"tilted by {placing.tilt_deg:+.0f}, turned by {placing.turn_deg:+.0f} in the plane, "
+            f"{100 * placing.larger:+.1f} % larger than its spacing says"
+        )
 
 
 def verification_json(verification: "Verification") -> dict[str, Any]:
@@ -166,6 +216,7 @@ def verification_json(verification: "Verification") -> dict[str, Any]:
         "within_margin": verification.within_margin,
         "log10_lr": verification.log10_lr,
         "lr_bounds": [10**bound for bound in verification.log10_lr_bounds],
+        "uncalibrated": verification.uncalibrated,
         "threshold": asdict(verification.threshold),
     }
 
@@ -175,13 +226,14 @@ def verification_text(verification: "Verification") -> None:
     side = "within" if verification.within_margin else "outside"
     print(f"distance {verification.distance:.4f}, {side} the margin of {verification.threshold.value:.4f}")
     if verification.log10_lr is None:
-        print("log10 LR: none, for pictures of this size were not calibrated; the margin says little, too")
+        print(f"log10 LR: none, {verification.uncalibrated}")
     else:
         low, high = verification.log10_lr_bounds
         supported = "one bone" if verification.log10_lr > 0 else "two bones"
+        said = f"support that they show {supported}" if verification.log10_lr else "support neither one bone nor two"
         print(
             f"log10 LR {verification.log10_lr:+.2f} (calibration supports {low:+.1f} to {high:+.1f}): "
-            f"the pictures support that they show {supported}"
+            f"the pictures {said}"
         )
     print(_threshold_text(verification.threshold))
 
@@ -206,10 +258,7 @@ def explanation_json(explanation: "Explanation") -> dict[str, Any]:
         if candidate is None
         else {
             "bone_id": candidate.reference.bone_id,
-            "distance": candidate.distance,
-            "within_margin": candidate.within_margin,
-            "log10_lr": candidate.log10_lr,
-            "nearest_view_deg": _degrees(candidate),
+            **_judged_json(candidate),
         },
         "view": None if explanation.view is None else said(explanation.view),
     }
@@ -311,7 +360,8 @@ def audit_table(entries: "Sequence[Entry]", findings: "Sequence[str]") -> None:
 def _threshold_text(threshold: "Threshold") -> str:
     low, high = threshold.false_match_interval
     return (
-        f"margin {threshold.value:.4f} ({threshold.kind}): false match rate {threshold.false_match_rate:.1e} "
-        f"({low:.1e} to {high:.1e}), false non-match rate {threshold.false_non_match_rate:.1%}, "
+        f"margin {threshold.value:.4f} ({threshold.bone}, {threshold.kind}): "
+        f"false match rate {threshold.false_match_rate:.1e} ({low:.1e} to {high:.1e}), "
+        f"false non-match rate {threshold.false_non_match_rate:.1%}, "
         f"measured on {threshold.bones} simulated bones, {threshold.date}"
     )

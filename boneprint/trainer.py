@@ -1,7 +1,7 @@
 """`boneprint train`: from a seed, or from CTs, to weights with a card - training set, training, calibration."""
 
 import platform
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ def train_embedder(
     recipe: training_set.Recipe,
     schedule: Schedule,
     cts: Path | None = None,
-    calibration_bones: int = 120,
+    calibration_bones: int | None = None,
     report: Report | None = None,
 ) -> dict[str, object]:
     """Make a training set, train, calibrate, and write OUT.safetensors with OUT.json.
@@ -43,6 +43,7 @@ def train_embedder(
     cache : folder for the training set, checkpoints and calibration bones
     recipe : which simulated bodies to train on, where there are no ``cts``; its seed is also that of the calibration
     cts : folder of CTs to train on instead; those of one subject, bone and side are scans of one bone
+    calibration_bones : of each kind that was trained on (all, with ``cts``); by default as `calibration_set.COUNTS`
     report : told (stage, done, total, remark)
 
     Returns
@@ -96,13 +97,27 @@ def train_embedder(
         },
     }
     weights.save(network, out, card)
-    return calibrate_embedder(out, cache, seed=recipe.seed, bones=calibration_bones, report=report)
+    kinds = calibration_set.COUNTS if cts else recipe.kinds
+    counts = {kind: calibration_bones or count for kind, count in calibration_set.COUNTS.items() if kind in kinds}
+    # Of lumps alone nothing can be calibrated; what they taught is for every bone.
+    bones = counts or calibration_set.COUNTS
+    return calibrate_embedder(out, cache, seed=recipe.seed, bones=bones, report=report)
 
 
 def calibrate_embedder(
-    out: Path, cache: Path, *, seed: int = 1, bones: int = 120, report: Report | None = None
+    out: Path,
+    cache: Path,
+    *,
+    seed: int = 1,
+    bones: Mapping[str, int] = calibration_set.COUNTS,
+    report: Report | None = None,
 ) -> dict[str, object]:
-    """Fix thresholds and likelihood ratios on bones that are in neither training nor test; rewrites the card."""
+    """Fix thresholds and likelihood ratios on bones that are in neither training nor test; rewrites the card.
+
+    Parameters
+    ----------
+    bones : how many simulated ones of which kinds; each kind is calibrated by itself, and no other is
+    """
 
     def tell(done: int, total: int) -> None:
         if report:
@@ -111,16 +126,27 @@ def calibrate_embedder(
     paths = calibration_set.build(seed, bones, cache / "calibration", report=tell)
     card = read_card(out)
     said = (
-        f"{bones} simulated human femora of the calibration stream, seed {seed}: in no training set and in no "
-        f"cohort that `boneprint simulate` can make; {calibration_set.CONTENT}"
+        f"simulated human bones of the calibration stream, seed {seed}: in no training set and in no cohort that "
+        f"`boneprint simulate` can make; {calibration_set.CONTENT}"
     )
-    measured, heights = calibration_set.comparisons(paths, Embedder(out))
-    card["calibration"] = {}
-    for kind, found in measured.items():
-        fitted = calibrate(
-            found, kind=kind, data=said, embedder=embedder_id(card), date=_today(), canvas_heights_mm=heights
-        )
-        card["calibration"][kind] = {**fitted.to_card(), "equal_error_rate": equal_error_rate(found)}
+    embedder = Embedder(out)
+    calibration: dict[str, dict[str, object]] = {}
+    for number, (bone, of_bone) in enumerate(paths.items(), 1):
+        for kind, found in calibration_set.measure(of_bone, embedder).items():
+            fitted = calibrate(
+                found.comparisons,
+                kind=kind,
+                bone=bone,
+                data=said,
+                embedder=embedder_id(card),
+                date=_today(),
+                canvas_heights_mm=found.canvas_heights_mm,
+            )
+            entry = {**fitted.to_card(), "equal_error_rate": equal_error_rate(found.comparisons)}
+            calibration.setdefault(kind, {})[bone] = entry
+        if report:
+            report("calibrating", number, len(paths), bone)
+    card["calibration"] = calibration
     write_card(out, card)
     return card
 

@@ -34,6 +34,10 @@ from boneprint.simulate import BONES, TRAINING, Body, Condition, Scanner, family
 SHARES = {"femur": 1.0, "tibia": 0.5, "humerus": 0.4, "radius": 0.3, "vertebra": 0.25, "hip": 0.3, "lump": 0.6}
 _CATS = 0.3  # cats' femora for one human femur
 
+# How many lessons are on each kind, whatever there is of it: what is hard to tell apart needs as many as what is easy.
+_LESSONS = {"femur": 0.3, "tibia": 0.15, "humerus": 0.12, "radius": 0.08, "vertebra": 0.13, "hip": 0.13, "lump": 0.09}
+_ONE_KIND = 0.75  # of lessons show one kind only: bones of another kind are easily told apart, and teach little
+
 _LONG = ("femur", "tibia", "humerus", "radius")
 _HARM = 0.05  # of second scans have each of the conditions of `Condition.drawn`
 _SHARD = 32  # bodies in one file of the cache
@@ -107,6 +111,7 @@ class TrainingSet:
     canvases_mm : (B,) height of the canvas each bone is seen on
     tall : (B,) whether that canvas is taller than wide
     families : (B,) number of the family, or -1
+    kinds : (B,) kind of bone, or "" where nobody said
     origin : what they were made by; a checkpoint of another set is refused
     """
 
@@ -115,6 +120,7 @@ class TrainingSet:
     canvases_mm: NDArray[np.float64]
     tall: NDArray[np.bool_]
     families: NDArray[np.int64]
+    kinds: NDArray[np.str_]
     origin: str = ""
 
     def __len__(self) -> int:
@@ -124,8 +130,13 @@ class TrainingSet:
         """The pictures of one step: half of the bones from whole families, the others each on its own."""
         rng = np.random.default_rng((schedule.seed, step))
         allowed = ~self._kept_back(schedule)
-        tall = bool(rng.random() < self.tall[allowed].mean())
-        return self._lesson(np.flatnonzero(allowed & (self.tall == tall)), schedule, rng)
+        kinds = np.unique(self.kinds[allowed])
+        chances = np.array([_LESSONS.get(kind, 1.0) for kind in kinds.tolist()])
+        of_kind = allowed & (self.kinds == rng.choice(kinds, p=chances / chances.sum()))
+        of_form = allowed & (self.tall == (rng.random() < self.tall[of_kind].mean()))
+        alone = of_form & of_kind
+        one_kind = rng.random() < _ONE_KIND and np.count_nonzero(alone) > 1
+        return self._lesson(np.flatnonzero(alone if one_kind else of_form), schedule, rng)
 
     def examinations(self, schedule: Schedule) -> list[Lesson]:
         """The same pictures each time, of bones that are never trained on."""
@@ -229,7 +240,7 @@ def build(
         if report:
             report(min(done * _SHARD, len(listed)), len(listed))
     families = np.array([number for _, number in listed], dtype=np.int64)
-    return _loaded(shards, families, repr(recipe))
+    return _loaded(shards, families, np.array([body.bone for body, _ in listed]), repr(recipe))
 
 
 def of_scans(scans: Iterable[tuple[Hashable, Volume]], origin: str, folder: Path) -> TrainingSet:
@@ -257,7 +268,7 @@ def of_scans(scans: Iterable[tuple[Hashable, Volume]], origin: str, folder: Path
         shards.append(folder / f"own-{number:05d}.npz")
         small, canvas, tall = each[0]
         _write(shards[-1], [([*(scan[0][0] for scan in each), *small * (most - len(each))], canvas, tall)])
-    return _loaded(shards, np.full(len(shards), -1, dtype=np.int64), origin)
+    return _loaded(shards, np.full(len(shards), -1, dtype=np.int64), np.full(len(shards), ""), origin)
 
 
 def _made(jobs: list[tuple[list[Body], int, Path]], workers: int | None) -> Iterator[None]:
@@ -285,7 +296,7 @@ def _write(path: Path, bodies: list[Shard]) -> None:
     written.replace(path)
 
 
-def _loaded(shards: list[Path], families: NDArray[np.int64], origin: str) -> TrainingSet:
+def _loaded(shards: list[Path], families: NDArray[np.int64], kinds: NDArray[np.str_], origin: str) -> TrainingSet:
     small: list[Miniature] = []
     sessions, canvases, tall = [], [], []
     for shard in shards:
@@ -305,6 +316,7 @@ def _loaded(shards: list[Path], families: NDArray[np.int64], origin: str) -> Tra
         np.concatenate(canvases),
         np.concatenate(tall),
         families,
+        kinds,
         origin,
     )
 

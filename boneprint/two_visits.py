@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from boneprint import bone, drr
 from boneprint.nouns import Volume
 from boneprint.simulate import HEALTHY, Body, Condition, Scanner
+from boneprint.superimpose import Solid
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -77,10 +78,25 @@ def views(body: Body, scanning: Scanning = DEFAULT, condition: Condition = HEALT
     -------
     "pixels" (18, h, w) float16, line integrals over half a turn; "spacing_mm"; "canvas_mm"
     """
+    return views_of(_first_scan(body, scanning, condition))
+
+
+def solid(body: Body, scanning: Scanning = DEFAULT, condition: Condition = HEALTHY) -> Arrays:
+    """The first visit, as it is kept to be superimposed: "solid" (B,) uint8, an encoded `superimpose.Solid`."""
+    return solid_of(_first_scan(body, scanning, condition))
+
+
+def solid_of(volume: Volume) -> Arrays:
+    """What `ingest` keeps of a CT, as `solid` returns it."""
+    upright, _ = bone.stand_up(bone.isolate(volume))
+    return {"solid": np.frombuffer(Solid.of(upright).encoded(), dtype=np.uint8)}
+
+
+def _first_scan(body: Body, scanning: Scanning, condition: Condition) -> Volume:
     rng = np.random.default_rng(np.random.SeedSequence(body.entropy, spawn_key=(_VIEWS_KEY,)))
     scanner = scanning.scanner(rng, body, condition, isolated=True)
     volume, _ = body.scan(scanner, 1, condition=condition, device=scanning.device)
-    return views_of(volume)
+    return volume
 
 
 def views_of(volume: Volume) -> Arrays:

@@ -41,6 +41,7 @@ def test_what_was_calibrated_for_one_size_is_not_said_of_the_best_of_many(bones_
         found = search_any_scale(database, [radiograph], 2)
         at_its_size = database.search(replace(radiograph, spacing_mm=spacing_mm), 1).candidates[0]
     assert not any(c.within_margin or c.log10_lr is not None for c in found.result.candidates)
+    assert all("best of many sizes" in c.uncalibrated for c in found.result.candidates)
     assert found.result.certified == 0
     # The best of many sizes is hardly further away than the right one.
     assert found.result.candidates[0].distance < at_its_size.distance + 0.1

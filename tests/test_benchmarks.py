@@ -12,7 +12,8 @@ import trimesh
 
 from boneprint import drr, two_visits
 from boneprint.bone import isolate, stand_up
-from boneprint.embed import load_embedder
+from boneprint.embed import load_embedder, read_card
+from boneprint.evidence import ONE_PROBE, of_card
 from boneprint.nouns import Radiograph, canvas_of_height
 from boneprint.simulate import Scanner, individual
 
@@ -98,14 +99,18 @@ def test_the_measures_of_a_gallery_that_is_told_apart_but_for_one_probe():
     distance = np.full((200, 200), 1.0)
     distance[np.arange(200), np.arange(200)] = 0.5
     distance[7, 7], distance[7, 8] = 0.9, 0.8
-    embedder = type("Uncalibrated", (), {"card": {}})()
-    found = identify.outcome(distance, "AP", embedder)
+    found = identify.outcome(distance, None)
     assert found["ranks"]["1"]["share"] == 1 - 1 / 200
     assert found["ranks"]["2"]["share"] == 1
     # One false match in 39,800 is within a rate of 1e-3 and of 1e-4: the threshold lies below the other impostors.
     assert found["fnmr_at_fmr"]["0.001"]["fnmr"]["value"] == 0
     assert found["fnmr_at_fmr"]["0.0001"]["fnmr"]["value"] == 0
     assert found["fnir_at_fpir"]["0.01"]["missed"] == 1 / 200
+    assert "at_card_threshold" not in found
+    card = of_card(read_card())[ONE_PROBE]["radius"]
+    at_card = identify.outcome(distance - 0.5 + card.threshold.value, card)["at_card_threshold"]
+    assert (at_card["fmr"], at_card["fnmr"]["value"]) == (0, 1 / 200)
+    assert 0 < at_card["cllr"] < 1
 
 
 def test_a_real_surface_keeps_its_volume_and_its_shape_whatever_fills_it(tmp_path):

@@ -94,6 +94,8 @@ def test_search_prints_the_contracts_json_and_nothing_else(bones_h5, probe_pngs)
         "distance",
         "within_margin",
         "log10_lr",
+        "uncalibrated",
+        "threshold",
     }
     assert [candidate["rank"] for candidate in found["candidates"]] == [1, 2]
     assert found["candidates"][0]["subject_id"] == TRUTH
@@ -119,7 +121,13 @@ def test_a_picture_of_the_candidates_is_drawn(bones_h5, probe_pngs, tmp_path):
 def test_verify_answers_by_exit_code(probe_pngs, tmp_path):
     same = run("verify", probe_pngs["ap"], probe_pngs["ap"], "--json")
     assert same.exit_code == 0, same.stderr
-    assert set(json.loads(same.stdout)) >= {"distance", "margin", "within_margin", "log10_lr", "lr_bounds"}
+    found = json.loads(same.stdout)
+    assert set(found) >= {"distance", "margin", "within_margin", "log10_lr", "lr_bounds", "uncalibrated"}
+    assert (found["log10_lr"], found["lr_bounds"]) == (None, [1, 1])
+    known = json.loads(run("verify", probe_pngs["ap"], probe_pngs["ap"], "--bone", "femur", "--json").stdout)
+    assert known["log10_lr"] > 0
+    assert known["uncalibrated"] is None
+    assert "--bone" in run("verify", probe_pngs["ap"], probe_pngs["ap"]).stdout
     assert run("verify", probe_pngs["ap"], probe_pngs["stranger"]).exit_code == 1
     (tmp_path / "text.png").write_text("no picture")
     assert refused(run("verify", probe_pngs["ap"], tmp_path / "text.png"), "text.png")

@@ -100,13 +100,51 @@ def test_what_is_no_picture_is_refused(database, nonsense):
 
 
 def test_verification_tells_one_bone_from_two(probe_pngs):
-    same = boneprint.verify(probe_pngs["ap"], probe_pngs["ap-again"])
-    different = boneprint.verify(probe_pngs["ap"], probe_pngs["stranger"])
+    same = boneprint.verify(probe_pngs["ap"], probe_pngs["ap-again"], bone="femur")
+    different = boneprint.verify(probe_pngs["ap"], probe_pngs["stranger"], bone="femur")
     assert same.distance < different.distance
     assert same.log10_lr > 0 > different.log10_lr
     assert not different.within_margin
     low, high = same.log10_lr_bounds
     assert low <= different.log10_lr < same.log10_lr <= high
+
+
+def test_two_radiographs_of_a_kind_nobody_said_have_the_strictest_margin_and_no_likelihood_ratio(database, probe_pngs):
+    known = database.verify(probe_pngs["ap"], probe_pngs["ap-again"], bone="femur")
+    for bone in (None, "skull"):
+        unknown = database.verify(probe_pngs["ap"], probe_pngs["ap-again"], bone=bone)
+        assert unknown.log10_lr is None
+        assert "not" in unknown.uncalibrated
+        assert unknown.threshold.value <= known.threshold.value
+        assert unknown.within_margin == (unknown.distance <= unknown.threshold.value)
+    assert known.uncalibrated is None
+
+
+def test_each_candidate_is_judged_by_its_own_kind(cohort_dir, probe_pngs, tmp_path):
+    kinds = {"SIM-4711-0000": "femur", "SIM-4711-0001": "skull", TRUTH: "tibia"}
+    with boneprint.open(tmp_path / "b.h5", writable=True) as database:
+        for subject, bone in kinds.items():
+            database.ingest(cohort_dir / subject, bone=bone)
+        found = {c.reference.bone: c for c in database.search(probe_pngs["ap"]).candidates}
+        alone = database.search(probe_pngs["ap"], where={"bone": "femur"})
+        template = database.fingerprint(probe_pngs["ap"])
+        every, of_femora = database.threshold(template), database.threshold(template, where={"bone": "femur"})
+    assert (found["femur"].threshold.bone, found["femur"].uncalibrated) == ("femur", None)
+    assert found["femur"].log10_lr is not None
+    assert alone.threshold == of_femora == found["femur"].threshold
+    strictest = min((c.threshold for c in found.values()), key=lambda threshold: threshold.value)
+    assert every == strictest == found["skull"].threshold
+    assert found["skull"].log10_lr is None
+    assert "'skull' were not calibrated" in found["skull"].uncalibrated
+    assert all(c.within_margin == (c.distance <= c.threshold.value) for c in found.values())
+
+
+def test_another_species_is_another_kind_of_bone(cohort_dir, probe_pngs, tmp_path):
+    with boneprint.open(tmp_path / "b.h5", writable=True) as database:
+        database.ingest(cohort_dir / TRUTH, species="horse")
+        (best,) = database.search(probe_pngs["ap"]).candidates
+    assert best.log10_lr is None
+    assert "'horse femur' were not calibrated" in best.uncalibrated
 
 
 def test_a_threshold_says_where_it_comes_from(database, probe_pngs):
@@ -147,11 +185,12 @@ def test_another_embedders_database_is_refused(bones_h5, tmp_path):
 def test_a_size_that_was_not_calibrated_has_no_likelihood_ratio(database, probe_pngs):
     radiograph = read_radiograph(probe_pngs["ap"])
     small = Radiograph(radiograph.pixels, radiograph.spacing_mm / 4)
-    verification = boneprint.verify(small, small)
+    verification = boneprint.verify(small, small, bone="femur")
     assert verification.log10_lr is None
+    assert "canvas of 140 mm" in verification.uncalibrated
     assert verification.distance < 1e-3
     three = database.search([probe_pngs["ap"]] * 3)
-    assert all(candidate.log10_lr is None for candidate in three.candidates)
+    assert all(candidate.log10_lr is None and candidate.uncalibrated for candidate in three.candidates)
 
 
 def test_a_spacing_that_makes_the_bone_a_giant_is_refused(database, probe_pngs):

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_index_enrolment import DIM, contents, expected, make_bone
+from test_index_enrolment import DIM, contents, expected, make_full_bone
 
 from boneprint.evidence.audit import Trail
 from boneprint.index import Store, check
@@ -45,7 +45,7 @@ def work_until_killed(path, first, bones, acknowledge):
     with Store.open(path, writable=True, embedder="fake:1", dim=DIM) as store:
         for deed, number in deeds(first, bones):
             if deed == "append":
-                store.append([make_bone(number)])
+                store.append([make_full_bone(number)])
             elif deed == "checkpoint":
                 store.checkpoint()
             else:
@@ -91,7 +91,7 @@ def assert_kills_lose_nothing(path, kills, seed):
             found = contents(store.gallery())
         # The deed that was under way has happened or not.
         bones = next(
-            state for state in states_after(first, bones, acknowledged) if found == expected(map(make_bone, state))
+            state for state in states_after(first, bones, acknowledged) if found == expected(map(make_full_bone, state))
         )
         assert all(finding.ok for finding in check(path))
     assert total >= kills // 2
@@ -111,16 +111,16 @@ SCENARIO = """
 import sys
 sys.path.insert(0, sys.argv[2])
 import boneprint
-from test_index_enrolment import make_bone
+from test_index_enrolment import make_full_bone
 with boneprint.open(sys.argv[1], writable=True, operator="tester") as database:
     print("opened", flush=True)
-    database.store.append([make_bone(2, dim=128), make_bone(4, dim=128)])
+    database.store.append([make_full_bone(2, dim=128), make_full_bone(4, dim=128)])
     print("appended", flush=True)
     database.remove(bone_id="bone-4")
     print("removed", flush=True)
     database.checkpoint()
     print("merged", flush=True)
-    database.store.append([make_bone(6, dim=128)])
+    database.store.append([make_full_bone(6, dim=128)])
     print("appended", flush=True)
     database.remove(subject_id="subject-1", erase=True)
     print("erased", flush=True)
@@ -153,7 +153,7 @@ def run_killed_at(call, number, path):
 
 
 def traces_of_subject_1(folder):
-    marks = [b"subject-1", *(row.tobytes() for row in make_bone(2, dim=128).vectors)]
+    marks = [b"subject-1", *(row.tobytes() for row in make_full_bone(2, dim=128).vectors)]
     return [
         (file.name, mark) for file in folder.rglob("*") if file.is_file() for mark in marks if mark in file.read_bytes()
     ]
@@ -171,9 +171,9 @@ def test_a_kill_at_each_system_call_leaves_the_old_or_the_new_content(tmp_path, 
     there = {0, 3} if begun else set()
     if begun:
         with boneprint.open(prepared / "bones.h5", writable=True) as database:
-            database.store.append([make_bone(0, dim=128)])
+            database.store.append([make_full_bone(0, dim=128)])
             database.checkpoint()
-            database.store.append([make_bone(3, dim=128)])
+            database.store.append([make_full_bone(3, dim=128)])
             database.trail.record("search", {}, [{"subject_id": "subject-1"}])
     states = [state | there for state in STATES[:-1]] + [STATES[-1] | there - {3}]
     number = 0
@@ -189,7 +189,7 @@ def test_a_kill_at_each_system_call_leaves_the_old_or_the_new_content(tmp_path, 
                 found = contents(reader.gallery())
             # Before "opened" there is nothing, then the state after each line, or after the next.
             old, new = states[max(lines - 1, 0)], states[min(lines, len(states) - 1)]
-            assert found in [expected(make_bone(n, dim=128) for n in state) for state in (old, new)], (
+            assert found in [expected(make_full_bone(n, dim=128) for n in state) for state in (old, new)], (
                 call,
                 number,
                 lines,

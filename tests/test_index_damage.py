@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -93,6 +94,42 @@ def test_a_checkpoint_does_not_carry_damaged_vectors_on(path):
         flip(path, place_of(path, "vectors")[0])
         with pytest.raises(StoreError, match="vectors does not match its checksum"):
             store.checkpoint()
+
+
+def test_a_damaged_solid_is_an_error_when_it_is_fetched_and_a_finding_of_the_check(tmp_path):
+    """More than 32 MiB of them are not read when a store is opened; the others are served beside the damaged one."""
+    path = tmp_path / "bones.h5"
+    grids = [np.random.default_rng(number).bytes(9 * 2**20) for number in range(4)]
+    with Store.open(path, writable=True, embedder="fake:1", dim=DIM) as store:
+        store.append([replace(make_bone(number), solid=grid) for number, grid in enumerate(grids)])
+        store.checkpoint()
+    offset, length = place_of(path, "solids/data")
+    assert length == sum(map(len, grids)) > 32 * 2**20
+    flip(path, offset + len(grids[0]) + 1234)
+    with Store.open(path, writable=True) as store:
+        gallery = store.gallery()
+        assert [gallery.solid(bone) for bone in (0, 2, 3)] == [grids[0], grids[2], grids[3]]
+        with pytest.raises(StoreError, match=r"solids/data \(number 2\) does not match its checksum"):
+            gallery.solid(1)
+        # It is not carried on either.
+        store.append([make_bone(4)])
+        with pytest.raises(StoreError, match="solids/data does not match its checksum"):
+            store.checkpoint()
+    (finding,) = [finding for finding in check(path) if not finding.ok]
+    assert "solids/data" in finding.message
+
+
+@pytest.mark.parametrize("dataset", ["solids/data", "solids/offsets", "solids/checksums"])
+def test_damaged_solids_of_a_small_store_are_found_when_it_is_opened(tmp_path, dataset):
+    path = tmp_path / "bones.h5"
+    with Store.open(path, writable=True, embedder="fake:1", dim=DIM) as store:
+        store.append([replace(make_bone(0), solid=b"a grid"), make_bone(1)])
+        store.checkpoint()
+    flip(path, place_of(path, dataset)[0] + 1)
+    with pytest.raises(StoreError, match=dataset):
+        Store.open(path)
+    (finding,) = [finding for finding in check(path) if not finding.ok]
+    assert dataset in finding.message
 
 
 # The graph: 1,200 bones of 56 views are more than the 50,000 up to which all are looked at, and, for exact search, more

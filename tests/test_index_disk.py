@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from test_index_crash import FORK, deeds, done, states_after, work_until_killed
-from test_index_enrolment import DIM, contents, expected, make_bone
+from test_index_enrolment import DIM, contents, expected, make_full_bone
 
 from boneprint.errors import StoreError
 from boneprint.index import Store, check, search
@@ -93,7 +93,7 @@ def assert_store_is_one_of(path, states):
     with Store.open(path) as store:
         found = contents(store.gallery())
     assert all(finding.ok for finding in check(path))
-    return next(state for state in states if found == expected(map(make_bone, state)))
+    return next(state for state in states if found == expected(map(make_full_bone, state)))
 
 
 def test_three_power_cuts_lose_nothing_that_was_acknowledged(tmp_path):
@@ -116,7 +116,7 @@ def test_on_a_full_disk_every_deed_happens_or_is_refused_in_one_line(tmp_path, k
             for deed, number in deeds(0, set()):
                 try:
                     if deed == "append":
-                        store.append([make_bone(number, views=800)])
+                        store.append([make_full_bone(number, views=800)])
                     elif deed == "checkpoint":
                         store.checkpoint()
                     elif number in bones:
@@ -126,13 +126,13 @@ def test_on_a_full_disk_every_deed_happens_or_is_refused_in_one_line(tmp_path, k
                 else:
                     bones = done(bones, deed, number)
                 known = contents(store.gallery())
-                assert known == expected(make_bone(n, views=800) for n in bones)
+                assert known == expected(make_full_bone(n, views=800) for n in bones)
                 if number and number > 120:
                     break
         assert len(refusals) > 3
         assert all("could not be written" in said and "\n" not in said for _, said in refusals)
         with Store.open(path) as reader:
-            assert contents(reader.gallery()) == expected(make_bone(n, views=800) for n in bones)
+            assert contents(reader.gallery()) == expected(make_full_bone(n, views=800) for n in bones)
         assert all(finding.ok for finding in check(path))
 
 
@@ -142,14 +142,14 @@ def test_on_a_read_only_disk_a_store_is_searched_and_not_written(tmp_path):
         mounted(image, tmp_path / "mnt", "loop") as disk,
         Store.open(disk / "bones.h5", writable=True, embedder="fake:1", dim=DIM) as store,
     ):
-        store.append([make_bone(0), make_bone(1)])
+        store.append([make_full_bone(0), make_full_bone(1)])
         store.checkpoint()
-        store.append([make_bone(2)])
+        store.append([make_full_bone(2)])
     with mounted(image, tmp_path / "mnt", "loop,ro") as disk:
         path = disk / "bones.h5"
         with Store.open(path) as reader:
-            assert contents(reader.gallery()) == expected(map(make_bone, range(3)))
-            assert search(reader.gallery(), make_bone(2).vectors[:1], 1).bones.tolist() == [2]
+            assert contents(reader.gallery()) == expected(map(make_full_bone, range(3)))
+            assert search(reader.gallery(), make_full_bone(2).vectors[:1], 1).bones.tolist() == [2]
         assert all(finding.ok for finding in check(path))
         with pytest.raises(StoreError, match="could not be written") as refusal:
             Store.open(path, writable=True)

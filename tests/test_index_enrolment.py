@@ -35,17 +35,37 @@ def make_bone(number, views=3, dim=DIM, spread=0.3, **reference):
     return Enrolment(Reference(**(known | reference)), vectors, angles_deg)
 
 
+def make_full_bone(number, **options):
+    """Likewise, with everything that a store can keep of a bone."""
+    made = make_bone(number, species="human", quality=f'{{"cut": {number}}}', notes=f"note {number}", **options)
+    pictures = tuple(b"PNG %d of bone %d" % (view, number) for view in range(len(made.vectors)))
+    return replace(made, pictures=pictures, solid=np.random.default_rng(number).bytes(2000))
+
+
 def contents(gallery):
     """Everything about each bone, by its id, in comparable form."""
     return {
-        reference.bone_id: (reference, gallery.rows.of(bone).tobytes(), gallery.angles_deg[a:b].tobytes())
+        reference.bone_id: (
+            reference,
+            gallery.rows.of(bone).tobytes(),
+            gallery.angles_deg[a:b].tobytes(),
+            [gallery.picture(row) for row in range(a, b)],
+            gallery.solid(bone),
+        )
         for bone, (reference, a, b) in enumerate(zip(gallery.references, gallery.rows.begins, gallery.rows.ends))
     }
 
 
 def expected(bones):
     return {
-        bone.reference.bone_id: (bone.reference, bone.vectors.tobytes(), bone.angles_deg.tobytes()) for bone in bones
+        bone.reference.bone_id: (
+            bone.reference,
+            bone.vectors.tobytes(),
+            bone.angles_deg.tobytes(),
+            list(bone.pictures) or [None] * len(bone.vectors),
+            bone.solid or None,
+        )
+        for bone in bones
     }
 
 

@@ -1,6 +1,7 @@
 """The page docs/file-format.md holds."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -24,7 +25,7 @@ def test_the_page_reads_a_store_with_h5py_alone(tmp_path, monkeypatch, capsys):
 
 def test_the_page_names_every_dataset_and_attribute(tmp_path):
     with Store.open(tmp_path / "bones.h5", writable=True, embedder="fake:1", dim=8) as store:
-        store.append([make_bone(0)])
+        store.append([replace(make_bone(0), pictures=(b"PNG",) * 3, solid=b"a grid")])
         store.checkpoint()
     with h5py.File(tmp_path / "bones.h5") as file:
         names: list[str] = []

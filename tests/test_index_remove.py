@@ -8,21 +8,24 @@ from boneprint.errors import StoreError
 from boneprint.index import Store, check, search
 
 PICTURES = [f"PNG of view {number}".encode() for number in range(3)]
+SOLID = np.random.default_rng(8).bytes(5000)
 
 
 def bone(number):
-    """A bone with pictures and with metadata that no other bone shares."""
+    """A bone with pictures, a solid and metadata that no other bone shares."""
     made = make_bone(number, subject_id=f"person-{number:03d}", species=f"species-{number:03d}")
     pictures = tuple(b"%s of bone %03d" % (picture, number) for picture in PICTURES)
-    return type(made)(made.reference, made.vectors, made.angles_deg + number, pictures)
+    solid = b"grid of bone %03d" % number + SOLID[number:]
+    return type(made)(made.reference, made.vectors, made.angles_deg + number, pictures, solid)
 
 
 def traces(made, half=False):
-    """Byte strings that only this bone has: rows, halves of rows, texts, pictures."""
+    """Byte strings that only this bone has: rows, halves of rows, texts, pictures, its solid."""
     vectors = made.vectors.astype(np.float16 if half else np.float32)
     reference = made.reference
     texts = (reference.bone_id, reference.subject_id, reference.source, reference.source_hash, reference.species)
     found = [text.encode() for text in texts] + list(made.pictures) + [made.angles_deg.tobytes()]
+    found += [made.solid, made.solid[:20]]
     for row in vectors:
         found += [row.tobytes(), row[: DIM // 2].tobytes(), row[DIM // 2 :].tobytes()]
     return found
@@ -84,7 +87,7 @@ def test_a_checkpoint_leaves_out_what_was_removed_and_keeps_the_rest_bit_for_bit
 
 
 @pytest.mark.parametrize("gone", [[10], [11], [12], [10, 13], [10, 11, 12, 13]])
-def test_erasing_leaves_no_byte_of_vectors_metadata_or_pictures_in_any_file(path, half, gone):
+def test_erasing_leaves_no_byte_of_vectors_metadata_pictures_or_solids_in_any_file(path, half, gone):
     assert len(files_with(path.parent, bone(gone[0]), half)) >= len(traces(bone(gone[0]), half)), "the search can see"
     with Store.open(path, writable=True) as store:
         store.remove([f"bone-{number}" for number in gone], erase=True)
@@ -147,6 +150,44 @@ def test_a_gallery_without_pictures_has_none(tmp_path):
         assert store.gallery().picture(0) is None
         store.append([bone(1)])
         assert [store.gallery().picture(row) for row in (2, 3)] == [None, bone(1).pictures[0]]
+
+
+def solids_of(store):
+    """The solid of every enrolled bone, by its id."""
+    gallery = store.gallery()
+    return {reference.bone_id: gallery.solid(at) for at, reference in enumerate(gallery.references)}
+
+
+def test_solids_come_back_from_segments_and_base_and_are_readable_with_h5py_alone(path):
+    import h5py
+
+    enrolled = {f"bone-{number}": bone(number).solid for number in range(10, 14)}
+    with Store.open(path, writable=True) as store:
+        assert solids_of(store) == enrolled
+        store.checkpoint()
+        assert solids_of(store) == enrolled
+        with pytest.raises(IndexError):
+            store.gallery().solid(4)
+    with h5py.File(path) as file:
+        offsets = file["solids/offsets"][()]
+        assert file["solids/data"][offsets[1] : offsets[2]].tobytes() == bone(11).solid
+
+
+def test_bones_with_and_without_solids_live_in_one_store(tmp_path):
+    """Those of a store that was begun without them stay without; a removed bone does not shift the others'."""
+    with Store.open(tmp_path / "bones.h5", writable=True, embedder="fake:1", dim=DIM) as store:
+        store.append([make_bone(0), make_bone(1)])
+        assert solids_of(store) == {"bone-0": None, "bone-1": None}
+        store.checkpoint()
+        store.append([bone(2), make_bone(3), bone(4)])
+        store.remove(["bone-0", "bone-2"])
+        left = {"bone-1": None, "bone-3": None, "bone-4": bone(4).solid}
+        for grow in (False, True):
+            assert solids_of(store) == left
+            store.checkpoint(grow=grow)
+        store.remove(["bone-4"], erase=True)
+        assert solids_of(store) == {"bone-1": None, "bone-3": None}
+    assert all(finding.ok for finding in check(tmp_path / "bones.h5"))
 
 
 def test_erasing_makes_the_graph_anew_without_the_bone(tmp_path):

@@ -8,6 +8,7 @@ from test_index_enrolment import make_bone, unit
 
 from boneprint.errors import BoneprintError
 from boneprint.index import Gallery, search
+from boneprint.index.codes import Codes
 from boneprint.index.graph import PrototypeGraph
 from boneprint.index.prototypes import cover_of
 from boneprint.index.rows import Rows
@@ -32,8 +33,17 @@ def brute_force(gallery, probes, k, subset=None):
     return sorted(ranking)[:k]
 
 
+@pytest.fixture(scope="module", params=["all prototypes swept", "graph walked"])
+def way(request):
+    """As galleries of up to 500,000 prototypes are searched, and larger ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "graph walked":
+            patch.setattr("boneprint.index.graph.SWEPT_PROTOTYPES", 0)
+        yield
+
+
 @pytest.fixture(scope="module")
-def gallery():
+def gallery(way):
     """400 bones of 1 to 9 views: some tight, some that need many prototypes."""
     return gallery_of([make_bone(n, views=1 + n % 9, dim=24, spread=0.1 + 0.2 * (n % 5)) for n in range(400)])
 
@@ -108,6 +118,25 @@ def test_a_stored_graph_of_other_bones_is_not_believed(others):
     probes = probe_of(gallery, 399, noise=0.1)
     with pytest.warns(UserWarning, match="rebuilding"):
         assert_same(search(gallery, probes, 1, exact=False), brute_force(gallery, probes, 1))
+
+
+@pytest.mark.parametrize("dim", [5, 24, 128])
+@pytest.mark.parametrize("near", [0.0, 0.01, 1.0])
+def test_codes_say_about_how_near_a_ball_is_and_never_that_a_point_in_it_is_farther_than_it_is(dim, near):
+    """Oracle: float64, with in each ball the very point that is nearest to the probe."""
+    rng = np.random.default_rng(dim)
+    rows = unit(rng.normal(size=(600, dim)))
+    radii = rng.uniform(0, 1, len(rows)).astype(np.float32)
+    ends = np.unique([*rng.integers(1, 600, 100), 600])
+    begins = np.concatenate([[0], ends[:-1]])
+    codes = Codes.of([rows[:100], rows[100:]], radii)
+    for row in range(0, 600, 20):
+        probe = unit(rows[row] + near * rng.normal(size=dim) / np.sqrt(dim))
+        distances = np.linalg.norm(rows.astype(np.float64) - probe, axis=1)
+        gaps, bounds = codes.nearest(probe, begins, ends)
+        np.testing.assert_allclose(gaps, np.minimum.reduceat(distances, begins), atol=0.015)
+        assert (bounds <= np.minimum.reduceat(distances - radii, begins)).all()
+        np.testing.assert_allclose(bounds, np.minimum.reduceat(distances - radii, begins), atol=0.03)
 
 
 def test_a_restored_graph_that_grows_keeps_its_bones_and_finds_the_new_ones():

@@ -243,3 +243,48 @@ def test_what_is_no_radiograph_is_refused(radiograph, tmp_path):
     assert "folder" in refusal(tmp_path)
     assert "No such file" in refusal(tmp_path / "missing.png")
     assert "every pixel" in refusal(radiograph(np.zeros((9, 9), np.uint16)))
+
+
+@pytest.mark.parametrize(
+    ("tags", "kept"),
+    [
+        (
+            {
+                "ShutterShape": "RECTANGULAR",
+                "ShutterUpperHorizontalEdge": 11,
+                "ShutterLowerHorizontalEdge": 80,
+                "ShutterLeftVerticalEdge": 21,
+                "ShutterRightVerticalEdge": 90,
+            },
+            (70, 70),
+        ),
+        (
+            {
+                "ShutterShape": "POLYGONAL",
+                "VerticesOfThePolygonalShutter": [11, 21, 11, 90, 80, 90, 80, 21],
+            },
+            (70, 70),
+        ),
+        (
+            {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [50, 50], "RadiusOfCircularShutter": 35},
+            (69, 69),  # its rim is left out
+        ),
+        ({"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [500, 50], "RadiusOfCircularShutter": 3}, (100, 110)),
+        ({"ShutterShape": "RECTANGULAR", "ShutterUpperHorizontalEdge": 11}, (100, 110)),
+    ],
+)
+def test_shutters_that_the_file_names_are_darkened_and_cropped(radiograph, tags, kept):
+    """Edges count from 1; what leaves nothing of the picture, or says too little, is not believed."""
+    noise = np.random.default_rng(0).integers(500, 4000, (100, 110)).astype(np.uint16)
+    read = read_radiograph(radiograph(noise, **tags))
+    assert read.pixels.shape == pytest.approx(kept, abs=1)
+    assert any("shutters that the file names" in note for note in read.notes) == (kept != noise.shape)
+
+
+def test_collimator_edges_in_millimetres_of_the_table_are_not_believed(radiograph):
+    """As a real chest in the wild has them: -184 to 184 across, 907 to 1299 down."""
+    edges = {"Left": -184, "Right": 184}, {"Upper": 9, "Lower": 13}
+    tags = {f"Collimator{side}VerticalEdge": value for side, value in edges[0].items()}
+    tags |= {f"Collimator{side}HorizontalEdge": value for side, value in edges[1].items()}
+    noise = np.random.default_rng(0).integers(500, 4000, (100, 110)).astype(np.uint16)
+    assert read_radiograph(radiograph(noise, CollimatorShape="RECTANGULAR", **tags)).pixels.shape == noise.shape

@@ -72,7 +72,7 @@ def reference(person, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def threshold():
-    return of_card(read_card(), ONE_PROBE).threshold.value
+    return of_card(read_card())[ONE_PROBE]["femur"].threshold.value
 
 
 def same_bone(made, reference, threshold):

@@ -142,6 +142,22 @@ def test_what_is_unfit_is_not_enrolled_and_says_why():
         ingest.enrol(specimen, scan_of(volume), None, ingest.Options(), None)
 
 
+@pytest.mark.parametrize(("off_mm", "cut_off"), [(0, ()), (60, ("round field of view",))])
+def test_a_bone_at_the_edge_of_a_round_field_of_view_is_cut_off_by_it(off_mm, cut_off):
+    """Scanners reconstruct a circle; a limb that does not lie in its middle ends there and not at the grid's border."""
+    y, x = (np.arange(80) - 39.5)[:, None] * 2, (np.arange(80) - 39.5)[None] * 2
+    place = np.hypot(x - off_mm, y - off_mm)  # mm; the circle ends at 80 mm
+    section = np.where(place < 14, 900, np.where(place < 40, 50, -990))
+    section = np.where(np.hypot(x, y) < 80, section, -1000)
+    hu = np.full((40, 80, 80), -990)
+    hu[:, np.hypot(x, y) >= 80] = -1000
+    hu[4:36] = section
+    volume = Volume(hu.astype(np.int16), AFFINE)
+    quality = bone.quality_of(bone.isolate(volume), volume)
+    assert quality.cut_off == cut_off
+    assert quality.complete == (not cut_off)
+
+
 def test_labels_that_exchange_left_and_right_are_flagged(tmp_path, two_bones):
     volume, _, labels = two_bones
     table = "<LabelTable>{}</LabelTable>"
@@ -157,21 +173,28 @@ def test_labels_that_exchange_left_and_right_are_flagged(tmp_path, two_bones):
         assert all(any("LATERALITY" in note for note in each.notes) == doubted for each in found)
 
 
-@pytest.fixture(scope="module")
-def femur():
-    body = individual(COHORT_SEED, 1, laterality="L")
+@pytest.fixture(scope="module", params=["femur", "tibia", "hip", "humerus"])
+def left_bone(request):
+    body = individual(COHORT_SEED, 1, bone=request.param, laterality="L")
     volume, _ = body.scan(COARSE)
-    return volume
+    return request.param, volume
 
 
 @pytest.mark.parametrize("error", [None, "tag", "mirrored", "option"])
-def test_a_wrong_side_of_a_femur_is_flagged(femur, error):
-    side, volume, options = "L", femur, ingest.Options()
+def test_a_wrong_side_of_a_bone_is_flagged(left_bone, error):
+    kind, left = left_bone
+    side, volume, options = "L", left, ingest.Options()
     if error == "tag":
         side = "R"
     if error == "mirrored":  # the voxels turned round on their way, the tags not
-        volume = Volume(np.ascontiguousarray(femur.hu[:, :, ::-1]), femur.affine)
+        volume = Volume(np.ascontiguousarray(left.hu[:, :, ::-1]), left.affine)
     if error == "option":
         options = ingest.Options(laterality="R")
-    (specimen,) = ingest.specimens(scan_of(volume, body_part="femur", laterality=side), options)
+    (specimen,) = ingest.specimens(scan_of(volume, body_part=kind, laterality=side), options)
     assert any("LATERALITY IN DOUBT" in note for note in specimen.notes) == (error is not None)
+
+
+def test_a_radius_is_never_doubted(left_bone):
+    """Its forearm turns: nothing of it faces the body whatever the patient does with the hand."""
+    _, left = left_bone
+    assert bone.seen_side(left, "radius") is None

@@ -75,6 +75,95 @@ def test_a_turned_collimator_is_darkened():
     assert tidy.max() < 215
 
 
+def soft_edge(distance, width):
+    """From 1 (shut) to 0 over so many pixels."""
+    return np.clip(0.5 - distance / width, 0, 1)
+
+
+@pytest.mark.parametrize("width", [1, 12, 30, 50])
+@pytest.mark.parametrize("sides", [("top",), ("top", "left"), ("top", "bottom", "left", "right")])
+@pytest.mark.parametrize("leans", [0.0, 0.1])
+def test_shutters_are_darkened_however_soft_their_edge(width, sides, leans):
+    pixels = limb((960, 720))
+    y, x = np.mgrid[:960, :720].astype(float)
+    depths = {"top": y, "bottom": 959 - y, "left": x, "right": 719 - x}
+    alongs = {"top": x, "bottom": x, "left": y, "right": y}
+    for side in sides:
+        shut = soft_edge(depths[side] - 90 - leans * (alongs[side] - 400), width)
+        pixels = pixels * (1 - shut) + 250 * shut
+    tidy, notes = tidied(pixels.astype(np.float32), may_be_inverted=False)
+    assert any("shutters" in note for note in notes)
+    assert tidy.max() < 215  # no shutter is left
+    middle = tidy[len(tidy) // 2 - 50 : len(tidy) // 2 + 50]
+    assert (middle > FLESH + 40).sum() == pytest.approx((limb((960, 720))[430:530] > FLESH + 40).sum(), rel=0.02)
+
+
+def test_a_soft_frame_in_a_picture_of_unknown_polarity_does_not_pass_for_an_inverted_open_beam():
+    pixels = limb((960, 720))
+    y, x = np.mgrid[:960, :720].astype(float)
+    shut = soft_edge(np.minimum.reduce([y, 959 - y, x, 719 - x]) - 100, 30)
+    tidy, notes = tidied((pixels * (1 - shut) + 250 * shut).astype(np.float32), may_be_inverted=True)
+    assert not any("inverted" in note for note in notes)
+    assert tidy[len(tidy) // 2, tidy.shape[1] // 2] > FLESH + 40 > tidy[len(tidy) // 2, 5]
+
+
+def test_a_limb_that_lies_along_the_border_is_no_shutter():
+    x = np.mgrid[:960, :720][1].astype(float)
+    flesh = np.sqrt(np.clip(1 - (x / 300) ** 2, 0, 1))  # a thigh cut off by the left border
+    bone = np.sqrt(np.clip(1 - ((x - 90) / 45) ** 2, 0, 1))
+    pixels = (AIR + 150 * flesh + 50 * bone + np.random.default_rng(0).normal(0, 1, x.shape)).astype(np.float32)
+    same, notes = tidied(pixels, may_be_inverted=False)
+    assert same is pixels
+    assert notes == ()
+
+
+@pytest.mark.parametrize("outside", [0.0, 250.0])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_what_lies_beyond_a_round_field_is_as_dark_as_the_open_beam(outside, inverted):
+    """An image intensifier's picture; its padding is black or white, whichever way round the picture is shown."""
+    limb_ = limb((600, 600))
+    pixels = 255 - limb_ if inverted else limb_
+    y, x = np.mgrid[:600, :600] - 299.5
+    field = np.hypot(x, y) < 330  # cut by the sides of the picture, so that nothing is cropped
+    tidy, notes = tidied(np.where(field, pixels, outside).astype(np.float32), may_be_inverted=True)
+    assert any("round field" in note for note in notes)
+    assert any("inverted" in note for note in notes) == inverted
+    off = (tidy - limb_)[np.hypot(x, y) < 320]
+    assert np.ptp(off) < 1e-3  # inside nothing has changed, but for the zero of an inverted picture
+    assert np.ptp(tidy[np.hypot(x, y) > 332]) == 0
+    assert tidy[5, 5] == pytest.approx(AIR + off.mean(), abs=6)
+
+
+def test_a_burnt_in_scale_bar_is_painted_over():
+    pixels = limb((960, 720))
+    clean = pixels.copy()
+    pixels[300:700, 650:653] = 255
+    for row in range(300, 701, 40):
+        pixels[row : row + 2, 640:653] = 255
+    tidy, notes = tidied(pixels, may_be_inverted=True)
+    assert any("scale bar" in note for note in notes)
+    assert np.abs(tidy - clean).max() < 30  # skin is steep there
+    assert np.array_equal(tidy[:, :600], clean[:, :600])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_ruler_beside_the_limb_is_painted_over_and_its_marks_are_counted(turned):
+    """Lead marks as bright as bone, every fifth longer, 28.5 pixels apart, on a strip that shadows a little."""
+    pixels = limb((960, 720))
+    pixels[:, 30:90] += 12
+    for number in range(32):
+        row = round(25 + 28.5 * number)
+        pixels[row : row + 4, 40 : 40 + (36 if number % 5 == 0 else 20)] += 90
+    pixels = np.ascontiguousarray(pixels.T) if turned else pixels
+    tidy, notes = tidied(pixels, may_be_inverted=True)
+    (note,) = (note for note in notes if "ruler" in note)
+    apart = float(note.split("painted over: ")[1].split()[0])
+    assert apart == pytest.approx(28.5, abs=0.1)
+    tidy = tidy.T if turned else tidy
+    assert tidy[:, 35:85].max() < AIR + 40
+    assert tidy[:, 300:420].max() == pixels.max()  # the shaft
+
+
 def test_letters_are_painted_over_and_bone_is_not():
     picture = Image.fromarray(limb().astype(np.uint8))
     ImageDraw.Draw(picture).text((30, 30), "R 7", fill=255, font_size=36)

@@ -130,7 +130,8 @@ def test_the_train_command_makes_weights_that_can_be_used(tmp_path):
     assert done.exit_code == 0, done.output
     card = json.loads(done.stdout)
     assert card["training"]["schedule"]["seed"] == 3
-    assert {entry["threshold"]["bones"] for entry in card["calibration"].values()} == {40}
+    for of_bones in card["calibration"].values():
+        assert {bone: entry["threshold"]["bones"] for bone, entry in of_bones.items()} == {"humerus": 40, "radius": 40}
     again = CliRunner().invoke(main, [*words, "--steps", "40", "--calibration-bones", "40", "--json"])
     assert json.loads(again.stdout)["weights_sha256"] == card["weights_sha256"]
 

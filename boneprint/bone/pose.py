@@ -16,6 +16,11 @@ LONG_RATIO = 2.5
 # Voxels along the largest extent when a specimen is enrolled: finer than any canvas (192 pixels, never quite filled).
 STANDARD_STEPS = 220
 
+# Slices further apart than this are thick: bone that leans stands beside itself in the next one. Thinner ones are
+# resampled as those were that calibration saw (`boneprint.two_visits`: up to 2.8 mm).
+_THICK_MM = 2.9
+_FLESH_HU = 55.0  # muscle: a view shows what bone absorbs beyond it (`boneprint.drr.attenuation.SOFT_TISSUE_HU`)
+
 
 def principal_axes(volume: Volume, bony_hu: float = BONY_HU) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Spread of the bony voxels in patient space.
@@ -85,6 +90,9 @@ def find_pose(volume: Volume, *, long: bool | None = None, bony_hu: float = BONY
 def upright(volume: Volume, pose: Pose, step_mm: float | None = None, *, content_hu: float = BONY_HU) -> Volume:
     """Resample to cubic voxels along the axes of a pose; the new affine is a rotation, so that left stays left.
 
+    Between slices 3 mm apart or more, what is beside bone counts as flesh and not as the air that isolation left
+    there: halfway between a slice that holds a leaning bone and one that no longer does there is half of the bone.
+
     Parameters
     ----------
     volume : HU
@@ -113,15 +121,24 @@ def upright(volume: Volume, pose: Pose, step_mm: float | None = None, *, content
     affine[:3, 3] = pose.axes.T @ low
     flip = np.eye(4)[[2, 1, 0, 3]]
     matrix = flip @ np.linalg.inv(volume.affine) @ affine @ flip
-    hu = ndimage.affine_transform(
-        _prefilter(volume, step),
-        matrix[:3, :3],
-        offset=matrix[:3, 3],
-        output_shape=tuple(counts[::-1]),
-        order=1,
-        mode="constant",
-        cval=AIR_HU,
-    )
+
+    def sampled(darkest_hu: float) -> NDArray[np.float32]:
+        return np.asarray(
+            ndimage.affine_transform(
+                _prefilter(volume, step, darkest_hu),
+                matrix[:3, :3],
+                offset=matrix[:3, 3],
+                output_shape=tuple(counts[::-1]),
+                order=1,
+                mode="constant",
+                cval=darkest_hu,
+            )
+        )
+
+    hu = sampled(AIR_HU)
+    if volume.spacing_mm.max() > _THICK_MM:
+        in_flesh = sampled(_FLESH_HU)
+        hu = np.where(in_flesh > _FLESH_HU, in_flesh, hu)
     return Volume(hu, affine)
 
 
@@ -156,9 +173,9 @@ def _row_ends(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.concatenate([np.stack([x, y, z], axis=1) for x in (first, last)]).astype(np.float64)
 
 
-def _prefilter(volume: Volume, step_mm: float) -> NDArray[np.float32]:
+def _prefilter(volume: Volume, step_mm: float, darkest_hu: float) -> NDArray[np.float32]:
     """Average fine voxels before a coarser grid skips them: a box as wide as the ratio of the spacings."""
-    hu = np.maximum(volume.hu.astype(np.float32), AIR_HU)
+    hu = np.maximum(volume.hu.astype(np.float32), np.float32(darkest_hu))
     widths = np.maximum(np.round(step_mm / volume.spacing_mm[::-1]).astype(int), 1)
     return ndimage.uniform_filter(hu, size=tuple(widths)) if (widths > 1).any() else hu
 

@@ -4,15 +4,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from boneprint.bone.isolate import BONY_HU
 from boneprint.bone.label_names import is_dental
-from boneprint.nouns import Volume
+from boneprint.nouns import AIR_HU, Volume
 
 METAL_HU = 2500.0  # cortical bone ends near 2000 HU; steel and titanium saturate the scale at 3071
 METAL_ML = 0.1  # less is partial volume at a clip
 FEWEST_SAMPLES = 8  # along the largest extent: fewer show no shape
 MOSTLY_METAL = 0.5  # of what is bony
+ROUND_FIELD = "round field of view"
+_RIM = 2  # voxels: so near to the edge of a round field bone is cut off by it
+_RECORDED = 0.1  # of a round field's rim: flesh, or air with its noise, where a grid's own border shows padding
 _FACES = (("right", "left"), ("front", "back"), ("feet", "head"))  # towards lower and higher L, P, S
 
 
@@ -22,7 +26,7 @@ class Quality:
 
     Parameters
     ----------
-    cut_off : sides on which the bone goes on beyond the scan, e.g. ("feet",)
+    cut_off : where the bone goes on beyond the scan, e.g. ("feet",); or at the circle that was reconstructed
     metal_ml : volume of what is too dense for bone
     resolution_mm : the largest distance between neighbouring samples as recorded
     extent_mm : the largest extent of the bone
@@ -87,6 +91,8 @@ def quality_of(bone: Volume, scan: Volume, *, coarsest_mm: float | None = None, 
                 outward = scan.affine[:3, 2 - axis] * (1 if end else -1)
                 patient = int(np.argmax(np.abs(outward)))
                 cut_off.append(_FACES[patient][int(outward[patient] > 0)])
+    if _leaves_round_field(bony, first, scan):
+        cut_off.append(ROUND_FIELD)
     voxel_ml = abs(float(np.linalg.det(scan.affine[:3, :3]))) / 1000
     metal = 0 if is_dental(kind) else int(np.count_nonzero(bone.hu >= METAL_HU))
     filled = np.argwhere(bony)
@@ -98,3 +104,23 @@ def quality_of(bone: Volume, scan: Volume, *, coarsest_mm: float | None = None, 
         extent_mm=extent_mm,
         metal_share=metal / max(len(filled), 1),
     )
+
+
+def _leaves_round_field(bony: NDArray[np.bool_], first: NDArray[np.int64], scan: Volume) -> bool:
+    """Whether bone reaches the edge of the circle that was reconstructed, beyond which there is nothing but padding.
+
+    Parameters
+    ----------
+    bony : (Z, Y, X) on a part of the grid of ``scan``, which begins at ``first`` (z, y, x)
+    """
+    _, height, width = scan.hu.shape
+    if height != width:
+        return False
+    z, y, x = (slice(start, start + size) for start, size in zip(first, bony.shape, strict=True))
+    row, column = np.ogrid[:height, :width]
+    beyond = np.hypot(row - (height - 1) / 2, column - (width - 1) / 2) - width / 2  # of the circle's edge, voxels
+    rim = (beyond > -_RIM) & (beyond <= 0)
+    at_rim = scan.hu[z][:, rim]
+    if not bony[:, rim[y, x]].any() or not (at_rim[at_rim < BONY_HU] > AIR_HU).sum() > _RECORDED * at_rim.size:
+        return False
+    return all((plane[beyond > 1] <= AIR_HU).all() for plane in scan.hu[z])

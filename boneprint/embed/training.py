@@ -57,6 +57,8 @@ class Schedule:
     spreads_deg : how far the views of one bone lie from its direction at most, one of these in each step: a gallery
         holds a view every few degrees and a probe need only resemble its neighbours; two probes may lie further apart
     frontal_share : of the steps look from AP, ML, PA or LM
+    settled : whether normalisation keeps the statistics of the weights it starts from: lessons that show one kind of
+        bone have others than the gallery
     check_every : steps between examinations on bones kept back; 0: no bone is kept back
     patience : examinations without a better one until training stops early; 0: it goes on to the end
     threads : sums in another order give other weights, so their number belongs to the recipe; the next batch is made
@@ -80,6 +82,7 @@ class Schedule:
     mining: str = "batch-hard"
     spreads_deg: tuple[float, ...] = (6.0, 22.0)
     frontal_share: float = 0.5
+    settled: bool = False
     check_every: int = 200
     patience: int = 0
     threads: int = 1
@@ -146,6 +149,8 @@ def train(
     started = time.perf_counter()
     for step, lesson in enumerate(_lessons(data, schedule, first), first):
         network.train()
+        if schedule.settled:
+            _settle(network)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, schedule)
         loss, vectors = _judged(network, lesson, schedule, device)
@@ -200,6 +205,12 @@ def _begun(schedule: Schedule) -> nn.Module:
             )
         return begun
     return network_named(schedule.network, dimension=schedule.dimension, published=start)
+
+
+def _settle(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def _judged(

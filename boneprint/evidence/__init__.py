@@ -1,6 +1,27 @@
 """From distances to evidence: thresholds, likelihood ratios, error rates."""
 
-from boneprint.evidence.calibration import ONE_PROBE, PAIR, TWO_PROBES, Calibration, calibrate, of_card
+from boneprint.evidence.calibration import (
+    ONE_PROBE,
+    PAIR,
+    TWO_PROBES,
+    Calibration,
+    Calibrations,
+    Rule,
+    calibrate,
+    of_card,
+    rule,
+)
 from boneprint.evidence.verify import verdict
 
-__all__ = ["ONE_PROBE", "PAIR", "TWO_PROBES", "Calibration", "calibrate", "of_card", "verdict"]
+__all__ = [
+    "ONE_PROBE",
+    "PAIR",
+    "TWO_PROBES",
+    "Calibration",
+    "Calibrations",
+    "Rule",
+    "calibrate",
+    "of_card",
+    "rule",
+    "verdict",
+]

@@ -127,6 +127,19 @@ def equal_error_rate(comparisons: Comparisons) -> float:
     return detection_error_tradeoff(comparisons).equal_error_rate
 
 
+def likelihood_ratio_cost(comparisons: Comparisons, log10_lr: Callable[[float], float]) -> float:
+    """What likelihood ratios cost whoever believes them (Cllr): 0 if always right and sure, 1 if they say nothing.
+
+    References
+    ----------
+    N. Brummer, J. du Preez, "Application-independent evaluation of speaker detection", Computer Speech and Language
+    20(2-3), 230-275, 2006.
+    """
+    ratio = 10.0 ** np.array([log10_lr(distance) for distance in comparisons.distance])
+    genuine = comparisons.genuine
+    return float((np.log2(1 + 1 / ratio[genuine]).mean() + np.log2(1 + ratio[~genuine]).mean()) / 2)
+
+
 def error_intervals(
     comparisons: Comparisons, threshold: float, *, seed: int = 0, draws: int = 1000, level: float = 0.95
 ) -> tuple[Interval, Interval]:

@@ -3,14 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from boneprint.evidence.calibration import Calibration
+from boneprint.evidence.calibration import Rule
 from boneprint.nouns import Verification
 
 
-def verdict(
-    first: NDArray[np.float32], second: NDArray[np.float32], canvas_mm: float, calibration: Calibration
-) -> Verification:
-    """Compare two fingerprints, (D,) unit vectors of one canvas of that height.
+def verdict(first: NDArray[np.float32], second: NDArray[np.float32], judged: Rule) -> Verification:
+    """Compare two fingerprints, (D,) unit vectors of one canvas.
 
     Returns
     -------
@@ -20,8 +18,9 @@ def verdict(
     distance = float(np.linalg.norm(first.astype(np.float64) - second))
     return Verification(
         distance=distance,
-        threshold=calibration.threshold,
-        within_margin=distance <= calibration.threshold.value,
-        log10_lr=calibration.log10_lr(distance, canvas_mm),
-        log10_lr_bounds=calibration.log10_lr_bounds,
+        threshold=judged.threshold,
+        within_margin=judged.within(distance),
+        log10_lr=judged.log10_lr(distance),
+        log10_lr_bounds=judged.log10_lr_bounds,
+        uncalibrated=judged.uncalibrated,
     )

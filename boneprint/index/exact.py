@@ -56,15 +56,7 @@ def squared_error(rows: Rows) -> float:
 
 def sweep(rows: Rows, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
     """(B,) squared distance of each bone's nearest view, mean over the probes, within `squared_error`."""
-    counts = rows.counts()[bones]
-    stops = np.cumsum(counts)
-    products = np.empty((len(probes), int(stops[-1])), dtype=np.float32)
-    row = 0
-    for run in rows.runs(bones):
-        for column, probe in enumerate(probes):
-            np.dot(run, probe, out=products[column, row : row + len(run)])
-        row += len(run)
-    largest = np.maximum.reduceat(products, stops - counts, axis=1)
+    largest = rows.largest_products(probes, bones)
     swept: NDArray[np.float64] = 2.0 - 2.0 * largest.mean(axis=0, dtype=np.float64)
     return swept
 

@@ -32,6 +32,8 @@ class Gallery:
         one by one; all bones by default
     stored_graph : fetches the graph kept in the file, None where there is none, StoreError where it is damaged
     picture : fetches the PNG file of the view of a row, None where none is kept
+    solid : fetches the encoded grid of a bone, by its place in ``references``; None where none is kept, StoreError
+        where it is damaged
 
     Raises
     ------
@@ -47,6 +49,7 @@ class Gallery:
     indexed: IntArray | None = field(default=None, repr=False)
     stored_graph: Callable[[], PrototypeGraph | None] | None = field(default=None, repr=False)
     picture: Callable[[int], bytes | None] = field(default=lambda row: None, repr=False)
+    solid: Callable[[int], bytes | None] = field(default=lambda bone: None, repr=False)
 
     def __post_init__(self) -> None:
         begins, ends = self.rows.begins, self.rows.ends

@@ -9,6 +9,7 @@ import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
+from boneprint.index.codes import Codes
 from boneprint.index.prototypes import Cover
 from boneprint.index.rows import UNIT_TOLERANCE
 
@@ -26,9 +27,14 @@ _SEED = 20200618
 # Where a filter leaves less of the bones than this, asking the graph for as many more bones as the filter takes away
 # costs more than measuring those that are left.
 _WALKED_SHARE = 0.2
-# Where hardly a bone has more prototypes than its centre, the sweep over all centres that proves an answer (0.3 ms for
+# Up to so many prototypes, all of them are compared with a probe, in steps of 1/127: 0.4 ms for 80,000 of 128 numbers
+# (benchmarks/index.py's wide manifold) and none is missed, where the walk took 2.7 ms for as good an answer.
+SWEPT_PROTOTYPES = 500_000
+# Where hardly a bone has more prototypes than its centre, the sweep over all centres that proves an answer (0.2 ms for
 # 10,000) has already found what the graph would look for.
 WALKED_CROWDING = 1.5
+# Coded at once: what is copied for that is then some MB.
+_CODED_BONES = 4096
 _NOTHING = np.zeros(0, np.int64), np.zeros(0, np.float32)
 
 
@@ -153,6 +159,17 @@ class PrototypeGraph:
         """(G,) whether a bone has more prototypes than its centre."""
         return np.asarray(np.diff(self.offsets) > 1)
 
+    @property
+    def sweepable(self) -> bool:
+        """Whether prototypes are so few that `swept` takes less time than `walked`."""
+        return len(self.radii) <= SWEPT_PROTOTYPES
+
+    def swept(self, probes: FloatArray, bones: IntArray) -> tuple[FloatArray, FloatArray]:
+        """For each of (B,) bones about what `gaps` says, and the distance that no view of it is nearer than."""
+        begins, ends = self.offsets[bones], self.offsets[bones + 1]
+        gaps, bounds = zip(*(self._codes.nearest(probe, begins, ends) for probe in probes))
+        return _fused(np.array(gaps)), _fused(np.array(bounds))
+
     def walked(self, probes: FloatArray, count: int, *, share: float) -> tuple[IntArray, FloatArray]:
         """Numbers, rising, and `gaps` of about ``count`` bones that the graph finds near any of the (P, D) probes.
 
@@ -206,6 +223,12 @@ class PrototypeGraph:
     def _prototypes_of(self, bones: IntArray) -> FloatArray:
         prototypes, places = self._level0
         return np.asarray(prototypes[places[self._rows_of(bones)]])
+
+    @cached_property
+    def _codes(self) -> Codes:
+        """All prototypes, bone by bone."""
+        parts = np.array_split(np.arange(self.bones), 1 + self.bones // _CODED_BONES)
+        return Codes.of((self._prototypes_of(bones) for bones in parts), self.radii)
 
     @cached_property
     def _level0(self) -> tuple[FloatArray, IntArray]:

@@ -31,7 +31,7 @@ def merged(snapshot: Snapshot, empty: Content, *, without: Set[str], threads: in
     Raises
     ------
     StoreError
-        If vectors or pictures are damaged.
+        If vectors, pictures or solids are damaged.
     """
     kept = [
         (part, living & np.array([reference.bone_id not in without for reference in part.references], dtype=bool))
@@ -47,9 +47,10 @@ def merged(snapshot: Snapshot, empty: Content, *, without: Set[str], threads: in
         vectors=[part.block.rows[first:last] for part, first, last in runs],
         counts=counts,
         angles_deg=np.concatenate([part.angles_deg[first:last] for part, first, last in runs] or [_NO_ANGLES]),
-        pictures=[part.picture(row) for part, first, last in runs for row in range(first, last)]
-        if any(part.has_pictures for part in snapshot.parts)
+        pictures=[part.pictures.raw(row) for part, first, last in runs for row in range(first, last)]
+        if any(part.pictures for part in snapshot.parts)
         else (),
+        solids=[part.solids.raw(bone) for part, chosen in kept for bone in np.flatnonzero(chosen).tolist()],
         graph=_index(kept, empty.dim, threads=threads, grow=grow).stored() if counts.sum() > EXACT_VIEWS else None,
     )
 

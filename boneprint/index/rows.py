@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from boneprint.index.kernels import largest_products
 from boneprint.index.seal import damaged
 
 FloatArray = NDArray[np.float32]
@@ -72,9 +73,14 @@ class Rows:
         return int(self.blocks[0].rows.shape[1])
 
     @property
+    def half(self) -> bool:
+        """Whether the rows are float16."""
+        return self.blocks[0].rows.dtype == np.float16
+
+    @property
     def tolerance(self) -> float:
         """How far from 1 the length of a row may be."""
-        return HALF_TOLERANCE if self.blocks[0].rows.dtype == np.float16 else UNIT_TOLERANCE
+        return HALF_TOLERANCE if self.half else UNIT_TOLERANCE
 
     def counts(self) -> IntArray:
         """(N,) number of views of each bone."""
@@ -96,6 +102,28 @@ class Rows:
             self.unverified[bone] = False
         return rows
 
+    def largest_products(self, probes: FloatArray, bones: IntArray) -> FloatArray:
+        """(P, B) the largest product of each bone's rows with each of (P, D) probes; of some bones (B,), rising.
+
+        Raises
+        ------
+        StoreError
+            If the rows of a bone do not match their checksum.
+        """
+        largest = np.empty((len(probes), len(bones)), np.float32)
+        if self.half:
+            counts = self.counts()[bones]
+            products = np.concatenate([run @ probes.T for run in self.runs(bones)])
+            return np.maximum.reduceat(products, np.cumsum(counts) - counts).T
+        self._verify(bones)
+        begins, ends = self.begins[bones], self.ends[bones]
+        edges = [*np.searchsorted(begins, self._starts).tolist(), len(bones)]
+        for block, start, first, last in zip(self.blocks, self._starts.tolist(), edges, edges[1:]):
+            if first < last:
+                own = slice(first, last)
+                largest_products(block.rows, probes, begins[own] - start, ends[own] - start, largest[:, own])
+        return largest
+
     def runs(self, bones: IntArray) -> Iterator[FloatArray]:
         """The rows of some bones (B,), rising, in that order, as few (R, D) float32 arrays as that takes.
 
@@ -104,8 +132,7 @@ class Rows:
         StoreError
             If those of a bone do not match their checksum.
         """
-        for bone in bones[self.unverified[bones]].tolist():
-            self.of(bone)
+        self._verify(bones)
         begins, ends = self.begins[bones], self.ends[bones]
         # A run ends where the next bone's rows do not follow, or lie in another block.
         apart = begins[1:] != ends[:-1]
@@ -118,6 +145,10 @@ class Rows:
             rows, start = self.blocks[place].rows, starts[place]
             for row in range(first, last, BLOCK_ROWS):
                 yield rows[row - start : min(row + BLOCK_ROWS, last) - start].astype(np.float32, copy=False)
+
+    def _verify(self, bones: IntArray) -> None:
+        for bone in bones[self.unverified[bones]].tolist():
+            self.of(bone)
 
     @cached_property
     def _starts(self) -> IntArray:

@@ -79,7 +79,9 @@ class _Walk:
         self._graph, numbers = gallery.graph
         # Bones of the graph are meant by their place among those that may be found.
         self._bones, self._numbers = indexed, numbers[indexed]
-        self._centres, self._bounds = self._graph.balls(probes, self._numbers)
+        about = self._graph.swept if self._graph.sweepable else self._graph.balls
+        # By their nearest prototypes, or by their centres.
+        self._gaps, self._bounds = about(probes, self._numbers)
         self._unseen = np.ones(len(indexed), dtype=bool)
         # Bones that came after the graph was made are few, and looked at one by one.
         self._seen = bones[len(indexed) :]
@@ -127,11 +129,22 @@ class _Walk:
             batch = min(max(worth, LEAST_BATCH), MOST_BATCH)
 
     def _candidates(self, count: int) -> tuple[IntArray, FloatArray]:
-        """Bones not yet looked at with the nearest prototypes or the nearest centres, and how near the former are."""
+        """Bones not yet looked at, those with the nearest prototypes first, and how near these are."""
+        if self._graph.sweepable:
+            near = min(count, len(self._bones))
+            places, gaps = np.argpartition(self._gaps, near - 1)[:near], self._gaps
+        else:
+            places, gaps = self._walked(count)
+        places = places[self._unseen[places]]
+        places = places[np.argsort(gaps[places], kind="stable")]
+        return places, gaps[places]
+
+    def _walked(self, count: int) -> tuple[IntArray, FloatArray]:
+        """Bones with the nearest prototypes or the nearest centres, and, of these, how near the former are."""
         # Where a bone has several prototypes its centre says less.
         near = min(round(count * self._graph.crowding), len(self._bones))
-        places = np.argpartition(self._centres, near - 1)[:near]
-        gaps = self._centres.copy()
+        places = np.argpartition(self._gaps, near - 1)[:near]
+        gaps = self._gaps.copy()
         several = places[self._graph.several[self._numbers[places]]]
         if len(several):
             gaps[several] = self._graph.gaps(self._probes, self._numbers[several])
@@ -141,9 +154,7 @@ class _Walk:
             found = self._numbers[at] == walked
             gaps[at[found]] = walked_gaps[found]
             places = np.union1d(places, at[found])
-        places = places[self._unseen[places]]
-        places = places[np.argsort(gaps[places], kind="stable")]
-        return places, gaps[places]
+        return places, gaps
 
     def _look_at(self, places: IntArray) -> NDArray[np.float64]:
         """Sweep some bones; how near each is."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneprint.errors import StoreError
+from boneprint.index.blobs import Blobs
 from boneprint.index.graph import PrototypeGraph
 from boneprint.index.rows import Block
 from boneprint.index.seal import FORMAT_VERSION, Part, Seal, damaged
@@ -26,12 +27,12 @@ NONE_IF_EMPTY = ("laterality", "species", "quality", "notes")
 TEXT_COLUMNS = tuple(column.name for column in fields(Reference) if column.name != "canvas_mm")
 # A gallery of 50,000 views x 128 (searched exactly, see graph.py) has 25.6 MB of vectors: up to there a file is
 # verified whole when it is opened (SHA-256 at more than 1 GB/s: some 20 ms). The rows of a larger one are verified bone
-# by bone when they are first looked at, and its pictures by PNG's own checksums.
+# by bone when they are first looked at, its solids whenever they are fetched, its pictures by PNG's own checksums.
 VERIFIED_AT_OPENING_BYTES = 32 * 2**20
 # A mapped file keeps a descriptor open, and there may be more small segments than those.
 MAPPED_FROM_BYTES = 2**20
 GRAPH = "graph/"
-_VERIFIED_LATER = ("vectors", "pictures/data")
+_VERIFIED_LATER = ("vectors", "pictures/data", "solids/data")
 # Columns that older files lack; they are then unknown.
 _ADDED_LATER = ("species", "quality", "notes")
 
@@ -53,6 +54,8 @@ class Segment:
     offsets : (N + 1,) int64; views of bone n are rows offsets[n] to offsets[n + 1]
     angles_deg : (M,) float32, NaN where unknown
     removed : ids of bones in earlier files that are enrolled no longer
+    pictures : the M views as PNG files, empty where none is kept
+    solids : the N bones as encoded grids, empty where none is kept
     outdated : whether it is of an older format than boneprint writes now
     """
 
@@ -66,8 +69,9 @@ class Segment:
     offsets: IntArray
     angles_deg: FloatArray
     removed: frozenset[str]
+    pictures: Blobs = field(repr=False)
+    solids: Blobs = field(repr=False)
     outdated: bool
-    _pictures: tuple[NDArray[np.uint8], IntArray] | None = field(repr=False)
     _seal: Seal = field(repr=False)
     _raw: memoryview = field(repr=False)
     _graph_scalars: Mapping[str, Scalar] | None = field(repr=False)
@@ -88,20 +92,8 @@ class Segment:
         """Whether the rows are float16."""
         return self.block.rows.dtype == np.float16
 
-    @property
-    def has_pictures(self) -> bool:
-        """Whether any view has a picture."""
-        return self._pictures is not None
-
-    def picture(self, row: int) -> memoryview:
-        """The PNG file of a view; empty where none is kept."""
-        if self._pictures is None:
-            return memoryview(b"")
-        data, offsets = self._pictures
-        return data[offsets[row] : offsets[row + 1]].data
-
     def verify_all(self) -> None:
-        """Read vectors and pictures and compare them with their checksums; StoreError if they are damaged."""
+        """Read vectors, pictures and solids and compare them with their checksums; StoreError if they are damaged."""
         for part in self._seal.parts:
             if part.name in _VERIFIED_LATER and not part.intact(self._raw):
                 raise damaged(self.path, f"{part.name} does not match its checksum")
@@ -164,7 +156,7 @@ def identity_of(path: Path) -> Identity | None:
 
 
 def read_segment(path: Path) -> Segment:
-    """Open one file of the store, a base or a segment; verified but for its graph, large vectors and pictures.
+    """Open one file of the store, a base or a segment; verified but for its graph, large vectors, pictures and solids.
 
     Raises
     ------
@@ -248,8 +240,9 @@ def _segment(path: Path, identity: Identity, seal: Seal, raw: memoryview, file: 
         offsets=offsets,
         angles_deg=angles_deg,
         removed=frozenset(_texts(file["removed/bone_id"])) if "removed" in file else frozenset(),
+        pictures=_blobs("pictures", file, seal, raw, path, len(vectors)),
+        solids=_blobs("solids", file, seal, raw, path, bones),
         outdated=seal.version < FORMAT_VERSION,
-        _pictures=_pictures(file, seal, raw, len(vectors)),
         _seal=seal,
         _raw=raw,
         _graph_scalars=None if graph is None else {name: _scalar(value) for name, value in graph.attrs.items()},
@@ -261,15 +254,18 @@ def _texts(dataset: h5py.Dataset) -> list[Any]:
     return [text.decode("utf-8", "surrogateescape") for text in dataset[()].tolist()]
 
 
-def _pictures(file: h5py.File, seal: Seal, raw: memoryview, views: int) -> tuple[NDArray[np.uint8], IntArray] | None:
-    if "pictures" not in file:
-        return None
-    data, offsets = (
-        _array(file[f"pictures/{name}"], seal.part(f"pictures/{name}"), raw) for name in ("data", "offsets")
-    )
-    if offsets.shape != (views + 1,) or offsets[0] != 0 or offsets[-1] != len(data) or (np.diff(offsets) < 0).any():
-        raise ValueError(f"{len(offsets)} offsets of pictures for {views} views do not agree")
-    return data, offsets
+def _blobs(name: str, file: h5py.File, seal: Seal, raw: memoryview, path: Path, count: int) -> Blobs:
+    if name not in file:
+        return Blobs.none(name, path, count)
+    columns = {
+        column: _array(file[f"{name}/{column}"], seal.part(f"{name}/{column}"), raw)
+        for column in ("data", "offsets", "checksums")
+        if column in file[name]
+    }
+    found = Blobs(name, path, columns["data"], columns["offsets"], columns.get("checksums"))
+    if len(found) != count:
+        raise ValueError(f"{len(found)} {name}, expected {count}")
+    return found
 
 
 def _array(dataset: h5py.Dataset, part: Part, raw: memoryview) -> NDArray[Any]:

@@ -100,14 +100,23 @@ class Snapshot:
             indexed=np.flatnonzero(self.living[0]),
             stored_graph=self.base.graph,
             picture=self._picture,
+            solid=self._solid,
         )
 
     def _picture(self, row: int) -> bytes | None:
         for part in self.parts:
             if row < part.views:
-                return bytes(part.picture(row)) or None
+                return part.pictures.verified(row) or None
             row -= part.views
         raise IndexError(row)
+
+    def _solid(self, bone: int) -> bytes | None:
+        for part, living in zip(self.parts, self.living):
+            places = np.flatnonzero(living)
+            if bone < len(places):
+                return part.solids.verified(int(places[bone])) or None
+            bone -= len(places)
+        raise IndexError(bone)
 
 
 def wal_folder(store: Path) -> Path:

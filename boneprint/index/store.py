@@ -181,6 +181,7 @@ class Store:
                         enrolment.pictures or [b""] * len(enrolment.vectors) for enrolment in enrolments
                     )
                 ),
+                solids=[enrolment.solid for enrolment in enrolments],
             )
         )
         self._bone_ids.update(enrolment.reference.bone_id for enrolment in enrolments)

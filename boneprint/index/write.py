@@ -3,7 +3,7 @@
 import hashlib
 import mmap
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from boneprint.index.seal import CREATED_BY, FORMAT_VERSION, SEAL_BYTES, Part, S
 from boneprint.index.segment import GRAPH, TEXT_COLUMNS, Scalar, encoded
 from boneprint.index.sink import Sink
 from boneprint.nouns import Reference
+
+_PIECE_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,7 @@ class Content:
     angles_deg : (M,) float32
     removed : ids of bones of earlier generations that are enrolled no longer
     pictures : PNG file of each of the M views, empty where there is none; or none at all
+    solids : encoded grid of each of the N bones, empty where there is none; or none at all
     graph : arrays and scalars
     """
 
@@ -48,6 +51,7 @@ class Content:
     angles_deg: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     removed: Sequence[str] = ()
     pictures: Sequence[bytes | memoryview] = ()
+    solids: Sequence[bytes | memoryview] = ()
     graph: tuple[Mapping[str, NDArray[Any]], Mapping[str, Scalar]] | None = None
 
 
@@ -89,10 +93,12 @@ def _write_all(file: h5py.File, content: Content) -> list[Part]:
     if content.removed:
         parts.append(_write_texts(file, "removed/bone_id", [encoded(bone_id) for bone_id in content.removed]))
     if any(content.pictures):
-        ends = np.cumsum([0, *(len(picture) for picture in content.pictures)], dtype=np.int64)
-        data = (np.frombuffer(picture, np.uint8) for picture in content.pictures)
-        parts.append(_write(file, "pictures/data", (int(ends[-1]),), np.uint8, data, "byte", "PNG files"))
-        parts.append(_write(file, "pictures/offsets", ends.shape, np.int64, [ends], "view", "byte"))
+        parts += _write_blobs(file, "pictures", content.pictures, axis="view", units="PNG files")
+    if any(content.solids):
+        parts += _write_blobs(file, "solids", content.solids, axis="bone", units="encoded grids")
+        # PNG files have checksums of their own; what a grid is encoded as is not the store's affair.
+        sums = np.array([zlib.crc32(solid) for solid in content.solids], dtype=np.uint32)
+        parts.append(_write(file, "solids/checksums", sums.shape, np.uint32, [sums], "bone", "CRC-32"))
     if content.graph is not None:
         arrays, scalars = content.graph
         for name, array in arrays.items():
@@ -134,6 +140,29 @@ def _write(
     if axes is not None:
         dataset.attrs.update({"axes": axes, "units": units})
     return _fill(dataset, name, blocks)
+
+
+def _write_blobs(
+    group: h5py.Group, name: str, blobs: Sequence[bytes | memoryview], *, axis: str, units: str
+) -> list[Part]:
+    ends = np.cumsum([0, *map(len, blobs)], dtype=np.int64)
+    return [
+        _write(group, f"{name}/data", (int(ends[-1]),), np.uint8, _gathered(blobs), "byte", units),
+        _write(group, f"{name}/offsets", ends.shape, np.int64, [ends], axis, "byte"),
+    ]
+
+
+def _gathered(blobs: Iterable[bytes | memoryview]) -> Iterator[NDArray[np.uint8]]:
+    """Few long pieces instead of many short ones: whatever its length, a write costs h5py some 0.1 ms."""
+    waiting: list[bytes | memoryview] = []
+    length = 0
+    for blob in blobs:
+        waiting.append(blob)
+        length += len(blob)
+        if length >= _PIECE_BYTES:
+            yield np.frombuffer(b"".join(waiting), np.uint8)
+            waiting, length = [], 0
+    yield np.frombuffer(b"".join(waiting), np.uint8)
 
 
 def _write_texts(group: h5py.Group, name: str, texts: Sequence[bytes]) -> Part:

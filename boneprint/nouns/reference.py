@@ -43,20 +43,26 @@ class Enrolment:
     vectors : (V, D) float32, unit rows
     angles_deg : (V,) float32, rotation of each view about the long axis (0 = AP, 90 = ML); NaN where unknown
     pictures : the V views as PNG files, to be looked at later; or none
+    solid : the bone itself as an encoded grid, to be superimposed on probes later; or nothing
     """
 
     reference: Reference
     vectors: FloatArray
     angles_deg: FloatArray
     pictures: tuple[bytes, ...] = ()
+    solid: bytes = b""
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A distance below which two things are called alike, with where the number comes from."""
+    """A distance below which two things are called alike, with where the number comes from.
+
+    ``kind`` is the kind of comparison, ``bone`` the kind of bone that the rates were measured on.
+    """
 
     value: float
     kind: str
+    bone: str
     false_match_rate: float
     false_match_interval: tuple[float, float]
     false_non_match_rate: float
@@ -72,16 +78,19 @@ class Candidate:
     """One bone of a search result.
 
     ``angle_deg`` is the enrolled view nearest to the first probe, ``picture`` that view as a PNG file where the
-    database keeps pictures. ``log10_lr`` is None where the embedder was not calibrated for such a comparison: another
-    size of bone, more than two probes.
+    database keeps pictures. ``threshold`` is the margin of this candidate's kind of bone. Where the embedder was not
+    calibrated for such a comparison (another kind or size of bone, more than two probes) ``uncalibrated`` says so in
+    words, ``threshold`` is the strictest that there is, and ``log10_lr`` is None.
     """
 
     rank: int
     reference: Reference
     distance: float
     angle_deg: float
+    threshold: Threshold
     within_margin: bool
     log10_lr: float | None
+    uncalibrated: str | None
     picture: bytes | None = field(default=None, repr=False)
 
     @property
@@ -102,10 +111,14 @@ class SearchResult:
     bones: int
     views: int
     generation: int
-    threshold: Threshold
     certified: int
     seconds: float
     scores: Mapping[str, float] | None = field(default=None, repr=False)
+
+    @property
+    def threshold(self) -> Threshold:
+        """The candidates' margin; the strictest, where they are of several kinds of bone."""
+        return min((candidate.threshold for candidate in self.candidates), key=lambda threshold: threshold.value)
 
     @property
     def certified_exact(self) -> bool:
@@ -117,7 +130,8 @@ class SearchResult:
 class Verification:
     """Two radiographs compared: the margin verdict and the likelihood ratio within what calibration supports.
 
-    ``log10_lr`` is None where pictures of that size were not calibrated.
+    Where such pictures were not calibrated ``uncalibrated`` says so in words, ``threshold`` is the strictest that there
+    is, and ``log10_lr`` is None.
     """
 
     distance: float
@@ -125,3 +139,4 @@ class Verification:
     within_margin: bool
     log10_lr: float | None
     log10_lr_bounds: tuple[float, float]
+    uncalibrated: str | None

@@ -1,4 +1,4 @@
-"""What is in the picture of a radiograph and is no X-ray shadow: shutters, burnt-in text, lead letters, inversion.
+"""What is in the picture of a radiograph and is no X-ray shadow: shutters, padding, scales, letters; and inversion.
 
 Each step acts only on what can be nothing else, and says what it did; a picture without such things stays as it is.
 Sizes are shares of the picture, as the pixel spacing may be unknown.
@@ -7,6 +7,9 @@ Sizes are shares of the picture, as the pixel spacing may be unknown.
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from boneprint.read.field import beyond_round_field, enlarged, range_of, shrunk, soft_shutters
+from boneprint.read.scale import without_scales
 
 FloatImage = NDArray[np.float32]
 
@@ -29,7 +32,7 @@ _MOST_LETTERS = 400
 
 
 def tidied(pixels: FloatImage, *, may_be_inverted: bool) -> tuple[FloatImage, tuple[str, ...]]:
-    """Turn an inverted picture round, darken shutters, crop flat borders, and paint letters over.
+    """Turn an inverted picture round, darken what the beam did not reach, crop flat borders, paint over writing.
 
     Parameters
     ----------
@@ -43,17 +46,29 @@ def tidied(pixels: FloatImage, *, may_be_inverted: bool) -> tuple[FloatImage, tu
     notes: list[str] = []
     if min(pixels.shape) < _SMALLEST or np.ptp(pixels) == 0:
         return pixels, ()
-    if may_be_inverted and is_inverted(pixels):
+    beyond = beyond_round_field(pixels)
+    if beyond is not None:
+        pixels = np.where(beyond, pixels[~beyond].min(), pixels)  # as padding is told by `is_inverted`
+    soft = soft_shutters(pixels)
+    inverted = may_be_inverted and not soft.framed and is_inverted(pixels)
+    if inverted:
         pixels = pixels.max() + pixels.min() - pixels
         notes.append("the picture was inverted (open beam shown bright): turned round, so that bone is bright")
-    shut = _shutters(pixels)
-    if shut.any():
-        pixels = np.where(shut, np.float32(np.quantile(pixels[~shut], 0.01)), pixels)
+    if beyond is not None:
+        pixels = darkened(pixels, beyond)
+        notes.append("what lies beyond the round field of view was darkened")
+    bright = _shutters(pixels)
+    if not inverted:
+        bright |= soft.beyond
+    if 0 < bright.mean() < _MOST_CROPPED:
+        pixels = darkened(pixels, bright)
         notes.append("bright collimator shutters were darkened")
     top, bottom, left, right = _field(pixels)
     if (bottom - top, right - left) != pixels.shape:
         pixels = np.ascontiguousarray(pixels[top:bottom, left:right])
         notes.append("flat borders were cropped")
+    pixels, scales = without_scales(pixels)
+    notes += scales
     pixels, letters = _without_letters(pixels)
     if letters:
         notes.append(f"{letters} letters or markers burnt into the picture were painted over")
@@ -65,7 +80,7 @@ def is_inverted(pixels: FloatImage) -> bool:
 
     False where there is no open beam to be seen, as in most chests.
     """
-    small = _shrunk(pixels)
+    small = shrunk(pixels)
     mask = _connected_to_border(small == small.min(), np.ones_like(small, dtype=bool))  # round image intensifiers
     inside = ~ndimage.binary_dilation(mask, iterations=2)
     if inside.mean() < _OPEN_BEAM_SHARE:
@@ -78,14 +93,14 @@ def is_inverted(pixels: FloatImage) -> bool:
         return False
     at_border = np.nonzero(bright & _rim(inside))[0]
     above = (at_border < small.shape[0] / 2).mean() if len(at_border) else 0.0
-    return bool(above >= _OPEN_ABOVE and _jump(small, bright, 3) < _ABRUPT)
+    return bool(above >= _OPEN_ABOVE and _jump(small, bright, 3, inside) < _ABRUPT)
 
 
 def _shutters(pixels: FloatImage) -> NDArray[np.bool_]:
     """(H, W) bool: flat, at the border along a good part of it, and brighter than what begins abruptly beyond."""
-    small = _shrunk(pixels)
+    small = shrunk(pixels)
     spread = ndimage.maximum_filter(small, 3) - ndimage.minimum_filter(small, 3)
-    pieces, count = ndimage.label(spread < _FLAT * _range(small))
+    pieces, count = ndimage.label(spread < _FLAT * range_of(small))
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
     shut = np.zeros(small.shape, dtype=bool)
     for number in np.flatnonzero(sizes[1:] >= _SHUTTER_SHARE * small.size) + 1:
@@ -93,16 +108,17 @@ def _shutters(pixels: FloatImage) -> NDArray[np.bool_]:
         contact = max(line.mean() for line in (piece[0], piece[-1], piece[:, 0], piece[:, -1]))
         if contact >= _SHUTTER_CONTACT and _jump(small, piece, _PENUMBRA) >= _ABRUPT:
             shut |= ndimage.binary_dilation(piece, iterations=_PENUMBRA)
-    if not shut.any():
-        return np.zeros(pixels.shape, dtype=bool)
-    rows = np.minimum(np.arange(pixels.shape[0]) * small.shape[0] // pixels.shape[0], small.shape[0] - 1)
-    columns = np.minimum(np.arange(pixels.shape[1]) * small.shape[1] // pixels.shape[1], small.shape[1] - 1)
-    return np.asarray(shut[rows[:, None], columns])
+    return enlarged(shut, pixels.shape)
+
+
+def darkened(pixels: FloatImage, where: NDArray[np.bool_]) -> FloatImage:
+    """What is there as dark as the darkest hundredth of the rest."""
+    return np.where(where, np.float32(np.quantile(pixels[~where], 0.01)), pixels)
 
 
 def _field(pixels: FloatImage) -> tuple[int, int, int, int]:
     """Top, bottom, left, right of what is left without flat borders."""
-    tolerance = _BLANK * _range(pixels)
+    tolerance = _BLANK * range_of(pixels)
     ends = []
     for lines in (pixels, pixels[::-1], pixels.T, pixels.T[::-1]):
         edge = np.median(lines[0])
@@ -119,7 +135,7 @@ def _field(pixels: FloatImage) -> tuple[int, int, int, int]:
 def _without_letters(pixels: FloatImage) -> tuple[FloatImage, int]:
     """Paint over small, saturated, isolated pieces with the grey around them."""
     brightest = float(pixels.max())
-    drop = _TEXT_DROP * _range(pixels)
+    drop = _TEXT_DROP * range_of(pixels)
     pieces, count = ndimage.label(pixels >= brightest - drop, structure=np.ones((3, 3)))
     if not 0 < count <= 50 * _MOST_LETTERS:  # noise that touches full scale makes thousands of specks
         return pixels, 0
@@ -148,14 +164,6 @@ def _without_letters(pixels: FloatImage) -> tuple[FloatImage, int]:
     return out, letters
 
 
-def _shrunk(pixels: FloatImage) -> FloatImage:
-    """Some 256 pixels a side, by block medians of lines: enough for shapes, and free of noise."""
-    by = max(1, min(pixels.shape) // 256)
-    height, width = (size // by * by for size in pixels.shape)
-    blocks = pixels[:height, :width].reshape(height // by, by, width // by, by)
-    return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.float32)
-
-
 def _rim(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The outermost pixels of a field: of the picture, or of a round mask in it."""
     return np.asarray(inside & ~ndimage.binary_erosion(inside))
@@ -168,14 +176,11 @@ def _connected_to_border(region: NDArray[np.bool_], inside: NDArray[np.bool_]) -
     return np.isin(pieces, touching[touching > 0])
 
 
-def _jump(small: FloatImage, region: NDArray[np.bool_], beyond: int) -> float:
+def _jump(small: FloatImage, region: NDArray[np.bool_], beyond: int, inside: NDArray[np.bool_] | None = None) -> float:
     """How much brighter a region is than some pixels beyond its edge: the median step, as a share of the range."""
     near = ndimage.binary_dilation(region, iterations=beyond + 1) & ~ndimage.binary_dilation(region, iterations=beyond)
+    if inside is not None:
+        near &= inside
     if not near.any():
         return 0.0
-    return float((np.median(small[region]) - np.median(small[near])) / _range(small))
-
-
-def _range(pixels: FloatImage) -> float:
-    low, high = np.quantile(pixels, [0.005, 0.995])
-    return float(max(high - low, 1e-6))
+    return float((np.median(small[region]) - np.median(small[near])) / range_of(small))

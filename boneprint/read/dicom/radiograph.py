@@ -19,9 +19,10 @@ from boneprint.nouns import Radiograph
 from boneprint.read.content import refusal
 from boneprint.read.dicom.header import quiet, read_dataset, text, texts
 from boneprint.read.dicom.pixels import stored_values
+from boneprint.read.dicom.shutter import beyond_shutters
 from boneprint.read.dicom.spacing import spacing_of
 from boneprint.read.square import square_pixels
-from boneprint.read.tidy import tidied
+from boneprint.read.tidy import darkened, tidied
 
 # Modalities that are projections; OT, SC and a missing one are secondary captures of who knows what, and are taken.
 _PROJECTIONS = {"CR", "DX", "DR", "RG", "RF", "XA", "MG", "PX", "IO", "OT", "SC", "XC", "HC", ""}
@@ -50,6 +51,10 @@ def read_dicom_radiograph(
             number, notes = _frame(dataset, frame)
             stored = stored_values(path, dataset, frame=number)
             pixels = _bone_bright(dataset, stored, modality)
+            shut = beyond_shutters(dataset, pixels.shape)
+            if shut.any():
+                pixels = darkened(pixels, shut)
+                notes.append("what lies beyond the shutters that the file names was darkened")
             spacing = spacing_of(dataset)
             known = spacing.row_mm is not None
             row_mm, column_mm = spacing.row_mm or _aspect(dataset)[0], spacing.column_mm or _aspect(dataset)[1]

@@ -1,0 +1,77 @@
+"""Calibration compares bones as the product does; oracles by construction, with an embedder that knows each bone."""
+
+import numpy as np
+import pytest
+import torch
+
+from boneprint import calibration_set
+from boneprint.evidence import ONE_PROBE, PAIR, TWO_PROBES
+from boneprint.evidence.metrics import false_match_rate, false_non_match_rate
+from boneprint.simulate import BONES
+from boneprint.two_visits import SIDES
+
+SPACING_MM = 2.0
+TALL, SMALL = 450.0, 100.0  # what the radiographs of two bones show, mm
+
+
+class Knowing:
+    """Takes the brightest pixel for the number of the bone."""
+
+    def embed(self, radiographs, canvas):
+        return np.eye(4, dtype=np.float32)[[round(float(r.pixels.max())) for r in radiographs]]
+
+    def embed_tensors(self, images, spacing_mm, canvas):
+        return torch.eye(4)[images.amax(dim=(1, 2)).round().long()]
+
+
+def rod(number, shown_mm):
+    picture = np.zeros((300, 60), np.float16)
+    picture[10 : 10 + round(shown_mm / SPACING_MM), 20:26] = number
+    return picture
+
+
+@pytest.fixture
+def two_bones(tmp_path):
+    """Bone 1 on the largest canvas, bone 2 on a small one, in files as `build` writes them."""
+    paths = []
+    for number, shown_mm, canvas_mm in ((1, TALL, 560.0), (2, SMALL, 140.0)):
+        arrays = {"pixels": np.stack([rod(number, shown_mm)] * 18), "spacing_mm": SPACING_MM, "canvas_mm": canvas_mm}
+        for name in (f"{session}-{side}" for session in (2, 3) for side in SIDES):
+            arrays |= {name: rod(number, shown_mm), f"{name}_mm": SPACING_MM}
+        paths.append(tmp_path / f"{number}.npz")
+        np.savez(paths[-1], **arrays)
+    return paths
+
+
+def test_a_probe_is_compared_on_every_canvas_that_can_hold_it_and_on_no_other(two_bones):
+    found = calibration_set.measure(two_bones, Knowing())
+    for kind, pictures in ((ONE_PROBE, 4), (TWO_PROBES, 2)):
+        compared = list(zip(found[kind].comparisons.first.tolist(), found[kind].comparisons.second.tolist()))
+        # The tall bone's probe is no probe for the small bone's canvas.
+        assert {pair: compared.count(pair) for pair in compared} == dict.fromkeys([(0, 0), (1, 0), (1, 1)], pictures)
+        assert found[kind].canvas_heights_mm == (140.0, 560.0)
+
+
+class BlindOnTheLargest(Knowing):
+    """Every radiograph looks the same to it on the canvas of 560 mm."""
+
+    def embed(self, radiographs, canvas):
+        return super().embed(radiographs, canvas) if canvas.height_mm < 560 else np.eye(4)[[0] * len(radiographs)]
+
+
+def test_two_radiographs_are_compared_on_the_canvas_that_holds_both(two_bones):
+    found = calibration_set.measure(two_bones, BlindOnTheLargest())[PAIR]
+    assert len(found.comparisons.distance) == 2 * len(SIDES) ** 2
+    assert (found.comparisons.distance == 0).all()  # the tall bone's radiograph takes the small one's to its canvas
+    assert found.canvas_heights_mm == (140.0, 560.0)
+
+
+@pytest.mark.parametrize("kind", [PAIR, ONE_PROBE, TWO_PROBES])
+def test_an_embedder_that_knows_every_bone_makes_no_error(two_bones, kind):
+    comparisons = calibration_set.measure(two_bones, Knowing())[kind].comparisons
+    assert (false_match_rate(comparisons, 1.0), false_non_match_rate(comparisons, 1.0)) == (0, 0)
+    assert comparisons.distance[~comparisons.genuine] == pytest.approx(2**0.5)
+
+
+def test_every_kind_that_is_simulated_is_calibrated_but_for_lumps_which_are_no_bones():
+    assert set(calibration_set.COUNTS) == set(BONES) - {"lump"}
