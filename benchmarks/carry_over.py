@@ -5,7 +5,8 @@
 Every real surface is filled with so many simulated interiors (`real_bodies`), each scanned twice: enrolled from the
 first scan, X-rayed from the second, as in `identify`. Each stands alone among the simulated bones, or with the other
 side of the same person, filled alike: then it is told which of the two came first. Upper ends of femora stand among
-upper ends of like length. Every rank is in the JSON.
+upper ends of like length. Every rank is in the JSON, by fingerprint, and with ``--superimpose N`` after the first N are
+laid over the radiograph.
 """
 
 import argparse
@@ -20,7 +21,9 @@ import numpy as np
 import real_bodies
 import rendered_bones
 import report
+import superimposing
 from identify import CACHE
+from numpy.typing import NDArray
 from real_bodies import Surface
 from rendered_bones import Make
 
@@ -47,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, default=CACHE, help="where rendered bones are kept; shared with identify")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="where scans are computed, e.g. cuda")
+    parser.add_argument("--superimpose", type=int, default=0, metavar="N", help="the first N bones of every search")
     parser.add_argument("--render-only", action="store_true")
     parser.add_argument("--score", action="store_true", help="with what has been rendered so far")
     parser.add_argument("--weights", type=Path, default=SHIPPED)
@@ -65,14 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for group, surface in kinds.items():
             strangers = {}
             for index in range(given.among):
-                strangers |= stranger_tasks(folder, surface, index, given.seed, scanning)
+                strangers |= stranger_tasks(folder, surface, index, given, scanning)
             rendered_bones.build(strangers, given.workers, what=group)
         signed = {real_bodies.distances_path(folder, s): partial(real_bodies.distances, s) for s in surfaces}
         rendered_bones.build(signed, given.workers, what="signed distances")
         tasks = {}
         for surface in surfaces:
             for interior in range(given.interiors):
-                tasks |= surface_tasks(folder, surface, interior, given.seed, scanning)
+                tasks |= surface_tasks(folder, surface, interior, given, scanning)
         rendered_bones.build(tasks, given.workers, what="real surfaces")
     if given.render_only:
         return
@@ -85,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         of_group = search(folder, [s for s in surfaces if s.group == group], given, embedder)
         if of_group:
             print(table(group, of_group), flush=True)
-            groups[group] = summary(of_group)
+            groups[group] = {way: summary(of_group, way) for way in ways(of_group)}
             found += of_group
     report.write(
         given.name,
@@ -96,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "voxels": given.voxels,
             "among": given.among,
             "interiors": given.interiors,
+            "superimposed": given.superimpose,
             "probes": two_visits.CONTENT,
             "interval": "95 %, bootstrap over surfaces; 3 / surfaces where nothing went wrong",
             "groups": groups,
@@ -110,22 +115,32 @@ def stranger_name(surface: Surface, index: int, seed: int) -> str:
     return f"human-{surface.group.replace(' ', '-')}-{seed}/{index:05d}"
 
 
-def stranger_tasks(folder: Path, surface: Surface, index: int, seed: int, scanning: Scanning) -> dict[Path, Make]:
+def stranger_tasks(
+    folder: Path, surface: Surface, index: int, given: argparse.Namespace, scanning: Scanning
+) -> dict[Path, Make]:
+    seed = given.seed
     condition = HEALTHY
     if surface.fragment:
         rng = np.random.default_rng((seed, index))
         condition = Condition(missing_below=1 - float(rng.uniform(*_FRAGMENT_SHARE)), seed=index)
     body = individual(seed, index, bone=surface.kind)
-    return rendered_bones.tasks(folder, stranger_name(surface, index, seed), body, scanning, condition, probed=False)
+    name = stranger_name(surface, index, seed)
+    solid = given.superimpose > 0
+    return rendered_bones.tasks(folder, name, body, scanning, condition, probed=False, solid=solid)
 
 
 def real_name(surface: Surface, interior: int, seed: int) -> str:
     return f"real-{surface.name.replace(' ', '-')}-{seed}/{interior:05d}"
 
 
-def surface_tasks(folder: Path, surface: Surface, interior: int, seed: int, scanning: Scanning) -> dict[Path, Make]:
+def surface_tasks(
+    folder: Path, surface: Surface, interior: int, given: argparse.Namespace, scanning: Scanning
+) -> dict[Path, Make]:
+    seed = given.seed
     name = real_name(surface, interior, seed)
     made = {rendered_bones.views_path: two_visits.views, rendered_bones.probes_path: two_visits.probes}
+    if given.superimpose:
+        made[rendered_bones.solid_path] = two_visits.solid
     return {
         path(folder, name): partial(rendered, make, folder, surface, interior, seed, scanning)
         for path, make in made.items()
@@ -143,7 +158,7 @@ def search(
 ) -> list[dict[str, object]]:
     """Every probe of the surfaces of one group, among the simulated bones and the other side of the same person."""
     names = [stranger_name(surfaces[0], index, given.seed) for index in range(given.among)]
-    strangers = [path for name in names if (path := rendered_bones.views_path(folder, name)).exists()]
+    strangers = [name for name in names if rendered_bones.views_path(folder, name).exists()]
     wanted = [(s, i, real_name(s, i, given.seed)) for s in surfaces for i in range(given.interiors)]
     parts = (rendered_bones.views_path, rendered_bones.probes_path)
     real = [(s, i) for s, i, name in wanted if all(path(folder, name).exists() for path in parts)]
@@ -153,37 +168,60 @@ def search(
         )
         return []
     reals = [real_name(surface, interior, given.seed) for surface, interior in real]
-    gallery = matching.enrolled([*strangers, *(rendered_bones.views_path(folder, name) for name in reals)], embedder)
-    probes = matching.probed(
-        [rendered_bones.probes_path(folder, name) for name in reals], list(gallery.views), embedder
-    )
-    distance = matching.distances(gallery, probes)
+    enrolled = [*strangers, *reals]
+    gallery = matching.enrolled([rendered_bones.views_path(folder, name) for name in enrolled], embedder)
+    probe_paths = [rendered_bones.probes_path(folder, name) for name in reals]
+    probes = matching.probed(probe_paths, list(gallery.views), embedder)
+    # Of the real ones a gallery holds the bone itself and the other side of its person, filled alike.
+    alike = np.array([[s.person == t.person and i == j and (s, i) != (t, j) for t, j in real] for s, i in real])
+    there = np.concatenate([np.ones((len(real), len(strangers)), bool), alike | np.eye(len(real), dtype=bool)], axis=1)
+    distance = {side: np.where(there, each, np.inf) for side, each in matching.distances(gallery, probes).items()}
+    by_way = {"fingerprint": distance}
+    if given.superimpose:
+        by_way["superimposed"], _ = superimposing.superimposed(
+            [rendered_bones.solid_path(folder, name) for name in enrolled],
+            probe_paths,
+            distance,
+            superimposing.likest_angles(gallery, probes),
+            given.superimpose,
+            given.workers,
+        )
 
     found = []
     for row, (surface, interior) in enumerate(real):
-        others = [at for at, (s, i) in enumerate(real) if s.person == surface.person and s != surface and i == interior]
+        others = np.flatnonzero(alike[row])
         each: dict[str, object] = {"surface": surface.name, "group": surface.group, "interior": interior}
-        for side, of_side in distance.items():
-            own = of_side[row, len(strangers) + row]
-            each[side] = {
-                # A tie is no success.
-                "rank": int(1 + (of_side[row, : len(strangers)] <= own).sum()) if np.isfinite(own) else None,
-                "distance": float(own),
-                "nearest_stranger": float(of_side[row, : len(strangers)].min()),
-                "other_side": float(of_side[row, len(strangers) + others[0]]) if others else None,
-            }
+        for way, sides in by_way.items():
+            each[way] = {side: _ranked(of_side[row], len(strangers), row, others) for side, of_side in sides.items()}
         found.append({**each, "among": len(strangers)})
     return found
 
 
-def summary(found: Sequence[dict[str, object]]) -> dict[str, object]:
+def _ranked(distance: NDArray[np.float64], strangers: int, row: int, others: NDArray[np.int64]) -> dict[str, object]:
+    own = distance[strangers + row]
+    return {
+        # A tie is no success.
+        "rank": int(1 + (distance[:strangers] <= own).sum()) if np.isfinite(own) else None,
+        "distance": float(own),
+        "nearest_stranger": float(distance[:strangers].min()),
+        "other_side": float(distance[strangers + others[0]]) if len(others) else None,
+    }
+
+
+def ways(found: Sequence[dict[str, object]]) -> list[str]:
+    """By what was searched."""
+    return [way for way in ("fingerprint", "superimposed") if way in found[0]]
+
+
+def summary(found: Sequence[dict[str, object]], way: str) -> dict[str, object]:
     """Share of probes at rank 1 and within the first three, and whose own side came before the other."""
     names = [each["surface"] for each in found]
     numbers = np.unique(names, return_inverse=True)[1]
     result: dict[str, object] = {}
     for side in (*two_visits.SIDES, matching.BOTH):
-        ranks = np.array([each[side]["rank"] or np.inf for each in found])
-        sided = [each[side] for each in found if each[side]["other_side"] is not None]
+        of_side = [each[way][side] for each in found]
+        ranks = np.array([each["rank"] or np.inf for each in of_side])
+        sided = [each for each in of_side if each["other_side"] is not None]
         result[side] = {
             "rank_1": asdict(rate(ranks <= 1, numbers)),
             "rank_3": asdict(rate(ranks <= 3, numbers)),
@@ -195,23 +233,24 @@ def summary(found: Sequence[dict[str, object]]) -> dict[str, object]:
 
 def table(group: str, found: Sequence[dict[str, object]]) -> str:
     """Every rank, for people."""
-    result = summary(found)
     lines = [f"{group}: {len(found)} fillings, each among {found[0]['among']} simulated bones"]
-    ranks: dict[object, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for each in found:
-        for side in result:
-            ranks[each["surface"]][side].append(each[side]["rank"])
-    for name, sides in ranks.items():
-        for side, of_side in sides.items():
-            lines.append(f"  {name:<24} {side:<8} ranks " + " ".join("-" if r is None else str(r) for r in of_side))
-    for side, each in result.items():
-        low, high = each["rank_1"]["interval"]
-        first = each["own_side_first"]
-        lines.append(
-            f"  {'all':<24} {side:<8} rank 1 {each['rank_1']['value']:.1%} ({low:.0%}-{high:.0%}), "
-            f"rank 3 {each['rank_3']['value']:.1%}"
-            + ("" if first is None else f", own side before the other's {first:.1%}")
-        )
+    for way in ways(found):
+        ranks: dict[object, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for each in found:
+            for side, of_side in each[way].items():
+                ranks[each["surface"]][side].append(of_side["rank"])
+        for name, sides in ranks.items():
+            for side, those in sides.items():
+                said = " ".join("-" if rank is None else str(rank) for rank in those)
+                lines.append(f"  {name:<24} {side:<8} {way}: ranks {said}")
+        for side, each in summary(found, way).items():
+            low, high = each["rank_1"]["interval"]
+            first = each["own_side_first"]
+            lines.append(
+                f"  {'all':<24} {side:<8} {way}: rank 1 {each['rank_1']['value']:.1%} ({low:.0%}-{high:.0%}), "
+                f"rank 3 {each['rank_3']['value']:.1%}"
+                + ("" if first is None else f", own side before the other's {first:.1%}")
+            )
     return "\n".join(lines)
 
 

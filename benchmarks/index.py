@@ -222,6 +222,8 @@ def measured(path: Path) -> dict[str, object]:
         "held_bytes_per_view": round(held_bytes / gallery.views, 1),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "exact_by_default": gallery.views <= EXACT_VIEWS,
+        # Work of others shares cores, caches and memory, and what is computed then takes longer.
+        "load_average": round(os.getloadavg()[1], 1),
         "filtered": filtered,
     }
 

@@ -497,6 +497,7 @@ def simulate(folder: Path, n: int, bone: str, species: str, side: str | None, se
 @click.option("--steps", type=click.IntRange(min=1), help="Training steps.")
 @click.option("--patience", type=click.IntRange(min=0), help="Stop after so many examinations without a better one.")
 @click.option("--start-from", "published", type=_PATHS, help="Weights to begin with, instead of random ones.")
+@click.option("--settled", is_flag=True, default=None, help="With --start-from: a second course, on hard lessons.")
 @click.option("--network", help="compact (default), or S1's vgg16 or resnet50.")
 @click.option("--dimension", type=click.IntRange(min=2), help="Numbers of a fingerprint; 128 by default.")
 @click.option("--loss", help="contrastive (default), or S1's triplet.")

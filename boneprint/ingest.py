@@ -117,14 +117,14 @@ def specimens(scan: Scan, options: Options) -> list[Specimen]:
         If nothing bony is found.
     """
     kind = (options.bone or scan.body_part or "unknown").lower()
-    side = options.laterality or scan.laterality
     if options.labels:
         labels = options.label_map
         parts = bone.by_labels(scan.volume, labels.labels_on(scan.volume), labels.names)
         return _by_place([_judged(scan, p, options.prefix, p.bone or kind, options, p.laterality) for p in parts])
     if options.split:
-        return [_judged(scan, part, options.prefix, kind, options, side) for part in bone.split(scan.volume)]
-    return [_judged(scan, bone.Part("", bone.isolate(scan.volume)), options.prefix, kind, options, side)]
+        return [_judged(scan, part, options.prefix, kind, options, scan.laterality) for part in bone.split(scan.volume)]
+    whole = bone.Part("", bone.isolate(scan.volume))
+    return [_judged(scan, whole, options.prefix, kind, options, scan.laterality)]
 
 
 def _judged(scan: Scan, part: bone.Part, prefix: str, kind: str, options: Options, said: str | None) -> Specimen:

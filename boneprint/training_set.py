@@ -36,7 +36,9 @@ _CATS = 0.3  # cats' femora for one human femur
 
 # How many lessons are on each kind, whatever there is of it: what is hard to tell apart needs as many as what is easy.
 _LESSONS = {"femur": 0.3, "tibia": 0.15, "humerus": 0.12, "radius": 0.08, "vertebra": 0.13, "hip": 0.13, "lump": 0.09}
-_ONE_KIND = 0.75  # of lessons show one kind only: bones of another kind are easily told apart, and teach little
+# Of the lessons of a second course one kind only is shown: bones of another kind are easily told apart, and teach
+# little.
+_ONE_KIND = 0.75
 
 _LONG = ("femur", "tibia", "humerus", "radius")
 _HARM = 0.05  # of second scans have each of the conditions of `Condition.drawn`
@@ -135,7 +137,7 @@ class TrainingSet:
         of_kind = allowed & (self.kinds == rng.choice(kinds, p=chances / chances.sum()))
         of_form = allowed & (self.tall == (rng.random() < self.tall[of_kind].mean()))
         alone = of_form & of_kind
-        one_kind = rng.random() < _ONE_KIND and np.count_nonzero(alone) > 1
+        one_kind = schedule.settled and rng.random() < _ONE_KIND and np.count_nonzero(alone) > 1
         return self._lesson(np.flatnonzero(alone if one_kind else of_form), schedule, rng)
 
     def examinations(self, schedule: Schedule) -> list[Lesson]:

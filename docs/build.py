@@ -155,13 +155,16 @@ def carried_over(path: Path) -> list[str]:
     """What benchmarks/carry_over.py found, as a table."""
     result = json.loads(path.read_text())
     rows = []
-    for group, sides in result["groups"].items():
+    names = {"fingerprint": "fingerprint", "superimposed": f"first {result['superimposed']} laid over"}
+    by_way = [(group, way, sides) for group, ways in result["groups"].items() for way, sides in ways.items()]
+    for group, way, sides in by_way:
         of_group = [each for each in result["surfaces"] if each["group"] == group]
         for side, each in sides.items():
             first = each["own_side_first"]
             cells = [
                 f"{len({e['surface'] for e in of_group})} x {result['interiors']}",
                 side,
+                names[way],
                 _share(each["rank_1"]["value"], each["rank_1"]["interval"]),
                 f"{each['rank_3']['value']:.1%}",
                 "-" if first is None else f"{first:.1%}",
@@ -174,8 +177,8 @@ def carried_over(path: Path) -> list[str]:
         "came first. "
         f"Command: `make bench-real`; seed {result['seed']}, embedder `{result['embedder']}`."
     )
-    head = "| real bone | surfaces x insides | probe | rank 1 | rank 3 or better | own side first |"
-    return [textwrap.fill(said, 128), "", head, "|---" * 6 + "|", *rows, ""]
+    head = "| real bone | surfaces x insides | probe | by | rank 1 | rank 3 or better | own side first |"
+    return [textwrap.fill(said, 128), "", head, "|---" * 7 + "|", *rows, ""]
 
 
 def _share(value: float, interval: list[float]) -> str:

@@ -265,3 +265,13 @@ def test_weights_survive_saving_and_can_be_started_from(tmp_path):
     assert np.linalg.norm(embedder.embed([bar()], LONG)) == pytest.approx(1, abs=1e-5)
     begun = train(Toys(), replace(TOY, steps=1, published=str(tmp_path / "toy-1"), learning_rate=1e-9), tmp_path / "on")
     assert torch.allclose(begun.stem.weight, network.stem.weight, atol=2e-3)  # half precision on disk
+
+
+def test_a_second_course_keeps_the_statistics_of_the_first(tmp_path):
+    first = train(Toys(), replace(TOY, steps=1), tmp_path / "run")
+    weights.save(first, tmp_path / "toy-1", {"name": "toy-1", "architecture": "compact", "dimension": 128})
+    kept, _ = weights.load(tmp_path / "toy-1")
+    second = train(Toys(), replace(TOY, steps=2, published=str(tmp_path / "toy-1"), settled=True), tmp_path / "second")
+    means = [name for name in kept.state_dict() if name.endswith("running_mean")]
+    assert all(torch.equal(second.state_dict()[name], kept.state_dict()[name]) for name in means)
+    assert not torch.equal(second.stem.weight, kept.stem.weight)

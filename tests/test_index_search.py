@@ -9,9 +9,10 @@ from test_index_enrolment import make_bone, unit
 from boneprint.errors import BoneprintError
 from boneprint.index import Gallery, search
 from boneprint.index.codes import Codes
+from boneprint.index.exact import sweep, sweep_scattered
 from boneprint.index.graph import PrototypeGraph
 from boneprint.index.prototypes import cover_of
-from boneprint.index.rows import Rows
+from boneprint.index.rows import Block, Rows
 
 
 def gallery_of(bones, **fields):
@@ -33,11 +34,13 @@ def brute_force(gallery, probes, k, subset=None):
     return sorted(ranking)[:k]
 
 
-@pytest.fixture(scope="module", params=["all prototypes swept", "graph walked"])
+@pytest.fixture(scope="module", params=["centres", "prototypes", "graph"])
 def way(request):
-    """As galleries of up to 500,000 prototypes are searched, and larger ones."""
+    """As galleries are searched where a bone has one prototype, where it has several, and where those are very many."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "graph walked":
+        if request.param != "centres":
+            patch.setattr("boneprint.index.graph.WALKED_CROWDING", 1.0)
+        if request.param == "graph":
             patch.setattr("boneprint.index.graph.SWEPT_PROTOTYPES", 0)
         yield
 
@@ -118,6 +121,22 @@ def test_a_stored_graph_of_other_bones_is_not_believed(others):
     probes = probe_of(gallery, 399, noise=0.1)
     with pytest.warns(UserWarning, match="rebuilding"):
         assert_same(search(gallery, probes, 1, exact=False), brute_force(gallery, probes, 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("swept", [sweep, sweep_scattered])
+def test_a_sweep_measures_each_bone_wherever_its_rows_lie(swept, dtype):
+    """Oracle: float64, view by view. Rows in two files, and between them those of bones that were removed."""
+    vectors = unit(np.random.default_rng(6).normal(size=(60, 24))).astype(dtype)
+    begins, ends = np.array([0, 5, 20, 33, 40, 52]), np.array([5, 6, 31, 39, 52, 60])
+    nothing = np.zeros(6, np.uint32), np.zeros(6, np.bool_)
+    rows = Rows((Block(vectors[:33]), Block(vectors[33:])), begins, ends, *nothing)
+    probes = unit(np.random.default_rng(7).normal(size=(2, 24)))
+    distances = np.linalg.norm(vectors[:, None].astype(np.float64) - probes.astype(np.float64), axis=2)
+    for bones in ([0, 1, 2, 3, 4, 5], [1, 4], [0, 2, 3], [5]):
+        nearest = np.array([distances[begins[bone] : ends[bone]].min(axis=0) for bone in bones])
+        found = swept(rows, probes, np.array(bones))
+        np.testing.assert_allclose(found, np.square(nearest).mean(axis=1), atol=2e-3 if dtype == np.float16 else 1e-5)
 
 
 @pytest.mark.parametrize("dim", [5, 24, 128])

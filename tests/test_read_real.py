@@ -229,9 +229,10 @@ def test_nothing_of_a_real_chest_is_cropped_by_collimator_tags_in_millimetres():
     assert read_radiograph(FORMATS / "RG1_J2KI.dcm").pixels.shape[0] > 1900
 
 
-def test_no_natural_chest_is_taken_for_an_inverted_one():
+def test_no_natural_chest_is_taken_for_inverted_collimated_or_round_or_its_ribs_for_a_ruler():
     for path in (DATA / "radiographs/chest_pairs/images").glob("*.jpg"):
-        assert not any("inverted" in note for note in read_radiograph(path).notes)
+        notes = " ".join(read_radiograph(path).notes)
+        assert not any(word in notes for word in ("inverted", "ruler", "round field", "shutters"))
 
 
 def test_pictures_without_a_true_resolution_have_no_spacing():

@@ -194,7 +194,11 @@ def test_a_wrong_side_of_a_bone_is_flagged(left_bone, error):
     assert any("LATERALITY IN DOUBT" in note for note in specimen.notes) == (error is not None)
 
 
-def test_a_radius_is_never_doubted(left_bone):
-    """Its forearm turns: nothing of it faces the body whatever the patient does with the hand."""
-    _, left = left_bone
-    assert bone.seen_side(left, "radius") is None
+def test_a_side_that_contradicts_the_tag_is_flagged_for_any_bone():
+    """A radius tells nothing by its shape: the forearm turns, and nothing of it always faces the body."""
+    volume = rod()
+    assert bone.seen_side(bone.isolate(volume), "radius") is None
+    scan = scan_of(volume, body_part="radius", laterality="L")
+    for given, doubted in ((None, False), ("L", False), ("R", True)):
+        (specimen,) = ingest.specimens(scan, ingest.Options(laterality=given))
+        assert any("given as R, the file or label says L" in note for note in specimen.notes) == doubted

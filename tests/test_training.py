@@ -69,7 +69,7 @@ def test_bones_kept_back_are_examined_and_never_taught(small_set):
         data,
         **{
             name: np.tile(getattr(data, name), (20, *[1] * (getattr(data, name).ndim - 1)))
-            for name in ("sessions", "canvases_mm", "tall")
+            for name in ("sessions", "canvases_mm", "tall", "kinds")
         },
         families=np.where(np.tile(data.families, 20) < 0, -1, np.repeat(np.arange(20), 6)),
     )
@@ -77,6 +77,22 @@ def test_bones_kept_back_are_examined_and_never_taught(small_set):
     exams = many.examinations(schedule)
     assert exams
     assert torch.equal(exams[0].frames, many.examinations(schedule)[0].frames)
+
+
+def test_most_lessons_of_a_second_course_show_one_kind(small_set):
+    """Three bones of each of two kinds: a lesson of one kind has three."""
+    _, data = small_set
+    halves = replace(data, families=np.full(6, -1), kinds=np.array(["humerus", "tibia"] * 3))
+    settled = replace(LESSON, settled=True, published="weights")
+    counts = [len(halves.lesson(settled, step).labels.unique()) for step in range(16)]
+    assert set(counts) == {3, 6}
+    assert counts.count(3) > 8
+    assert {len(halves.lesson(LESSON, step).labels.unique()) for step in range(8)} == {6}
+
+
+def test_a_second_course_needs_a_first():
+    with pytest.raises(BoneprintError, match="--start-from"):
+        Schedule(settled=True)
 
 
 def test_a_training_set_is_not_made_twice_and_a_cut_off_one_is_completed(small_set):

@@ -37,7 +37,10 @@ def principal_axes(volume: Volume, bony_hu: float = BONY_HU) -> tuple[NDArray[np
     """
     points = np.argwhere(volume.hu > bony_hu)
     if len(points) < 50:
-        raise ReadError(f"volume: {len(points)} voxels above {bony_hu:g} HU, expected a bone; check the rescale tags.")
+        raise ReadError(
+            f"volume: {len(points)} voxels above {bony_hu:g} HU, expected a bone of at least 50. "
+            "Give a scan that holds more of it or has thinner slices, or check the rescale tags."
+        )
     stride = max(1, len(points) // 200_000)
     patient = volume.to_patient(points[::stride, ::-1].astype(np.float64))
     values, vectors = np.linalg.eigh(np.cov(patient.T))

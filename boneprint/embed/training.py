@@ -57,8 +57,8 @@ class Schedule:
     spreads_deg : how far the views of one bone lie from its direction at most, one of these in each step: a gallery
         holds a view every few degrees and a probe need only resemble its neighbours; two probes may lie further apart
     frontal_share : of the steps look from AP, ML, PA or LM
-    settled : whether normalisation keeps the statistics of the weights it starts from: lessons that show one kind of
-        bone have others than the gallery
+    settled : a second course, from weights that are good already: most lessons show one kind of bone, and
+        normalisation keeps the statistics of the weights it started from, for such lessons have others than a gallery
     check_every : steps between examinations on bones kept back; 0: no bone is kept back
     patience : examinations without a better one until training stops early; 0: it goes on to the end
     threads : sums in another order give other weights, so their number belongs to the recipe; the next batch is made
@@ -92,6 +92,11 @@ class Schedule:
             raise BoneprintError(
                 f"schedule of {self.steps} steps with {self.bones} bones x {self.views} views: expected at least one "
                 "step, two bones and two views of each."
+            )
+        if self.settled and not self.published:
+            raise BoneprintError(
+                "a settled course without weights to start from: normalisation would never learn its statistics. "
+                "Name them with --start-from."
             )
         if self.loss not in LOSSES or self.mining not in MINING:
             raise BoneprintError(

@@ -7,8 +7,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from boneprint.index.kernels import nearest_codes
-
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
@@ -50,6 +48,8 @@ class Codes:
         gaps, bounds : (B,) and (B,) float32
             ``gaps`` are off by some thousandths. Nothing that a row of the range stands for is nearer than ``bounds``.
         """
+        from boneprint.index.kernels import nearest_codes  # numba: for large galleries only
+
         codes, units, squares, errors = _coded(probe[None])
         gaps, bounds = np.empty(len(begins), np.float32), np.empty(len(begins), np.float32)
         nearest_codes(

@@ -56,9 +56,26 @@ def squared_error(rows: Rows) -> float:
 
 def sweep(rows: Rows, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
     """(B,) squared distance of each bone's nearest view, mean over the probes, within `squared_error`."""
-    largest = rows.largest_products(probes, bones)
-    swept: NDArray[np.float64] = 2.0 - 2.0 * largest.mean(axis=0, dtype=np.float64)
-    return swept
+    counts = rows.counts()[bones]
+    stops = np.cumsum(counts)
+    products = np.empty((len(probes), int(stops[-1])), dtype=np.float32)
+    row = 0
+    for run in rows.runs(bones):
+        for column, probe in enumerate(probes):
+            np.dot(run, probe, out=products[column, row : row + len(run)])
+        row += len(run)
+    return _squared(np.maximum.reduceat(products, stops - counts, axis=1))
+
+
+def sweep_scattered(rows: Rows, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
+    """As `sweep`, in half the time where most bones have no neighbour among ``bones``; loads numba."""
+    return sweep(rows, probes, bones) if rows.half else _squared(rows.largest_products(probes, bones))
+
+
+def _squared(largest: FloatArray) -> NDArray[np.float64]:
+    """(B,) squared distances, fused, of (P, B) products of unit rows."""
+    squared: NDArray[np.float64] = 2.0 - 2.0 * largest.mean(axis=0, dtype=np.float64)
+    return squared
 
 
 def measure(rows: Rows, probes: FloatArray, bones: IntArray) -> tuple[NDArray[np.float64], IntArray]:

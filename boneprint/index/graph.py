@@ -27,14 +27,14 @@ _SEED = 20200618
 # Where a filter leaves less of the bones than this, asking the graph for as many more bones as the filter takes away
 # costs more than measuring those that are left.
 _WALKED_SHARE = 0.2
-# Up to so many prototypes, all of them are compared with a probe, in steps of 1/127: 0.4 ms for 80,000 of 128 numbers
-# (benchmarks/index.py's wide manifold) and none is missed, where the walk took 2.7 ms for as good an answer.
+# Up to so many prototypes, where bones have several, all of them are compared with a probe, as bytes: 0.7 ms for 80,000
+# of 128 numbers (benchmarks/index.py's wide manifold), where to walk and to measure what it found took 3.7 ms.
 SWEPT_PROTOTYPES = 500_000
 # Where hardly a bone has more prototypes than its centre, the sweep over all centres that proves an answer (0.2 ms for
-# 10,000) has already found what the graph would look for.
+# 10,000) has already found what the prototypes could tell.
 WALKED_CROWDING = 1.5
-# Coded at once: what is copied for that is then some MB.
-_CODED_BONES = 4096
+# Coded at once: what is copied for that is then about a MB.
+_CODED_BONES = 256
 _NOTHING = np.zeros(0, np.int64), np.zeros(0, np.float32)
 
 
@@ -53,8 +53,8 @@ class PrototypeGraph:
     radii: FloatArray
     centres: FloatArray
     reaches: FloatArray
-    _hnsw: Any = field(repr=False)
     _state: Mapping[str, Any] = field(repr=False)
+    _built: Any = field(repr=False, default=None)
 
     @classmethod
     def built(cls, covers: Iterable[Cover], dim: int, *, threads: int = 1) -> Self:
@@ -62,7 +62,7 @@ class PrototypeGraph:
         hnsw = hnswlib.Index("l2", dim)
         hnsw.init_index(1, M=_LINKS, ef_construction=_EF_CONSTRUCTION, random_seed=_SEED)
         nothing = np.zeros((0, dim), np.float32)
-        empty = cls(np.zeros(1, np.int64), nothing[:, 0], nothing, nothing[:, 0], hnsw, {})
+        empty = cls(np.zeros(1, np.int64), nothing[:, 0], nothing, nothing[:, 0], {}, hnsw)
         return empty.grown(covers, threads=threads)
 
     def grown(self, covers: Iterable[Cover], *, threads: int = 1) -> Self:
@@ -78,7 +78,7 @@ class PrototypeGraph:
         if len(order):
             self._hnsw.resize_index(len(radii))
             self._hnsw.add_items(prototypes[order], len(self.radii) + order, num_threads=threads)
-        return type(self)(offsets, radii, centres, reaches, self._hnsw, self._hnsw.__getstate__()[0])
+        return type(self)(offsets, radii, centres, reaches, self._hnsw.__getstate__()[0], self._hnsw)
 
     @classmethod
     def restored(cls, arrays: Mapping[str, NDArray[Any]], scalars: Mapping[str, Any], *, bones: int, dim: int) -> Self:
@@ -120,7 +120,7 @@ class PrototypeGraph:
         # Restoring starts hnswlib's level generator anew from this seed: with the old one, items that are added would
         # repeat the levels of the first ones.
         state["seed"] = _SEED + nodes
-        return cls(offsets, radii, centres, reaches, hnswlib.Index(params=state), state)
+        return cls(offsets, radii, centres, reaches, state)
 
     def stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Arrays and scalars from which `restored` makes it again; the prototypes are in hnswlib's level 0."""
@@ -161,11 +161,14 @@ class PrototypeGraph:
 
     @property
     def sweepable(self) -> bool:
-        """Whether prototypes are so few that `swept` takes less time than `walked`."""
-        return len(self.radii) <= SWEPT_PROTOTYPES
+        """Whether `swept` says more than `balls` do, and takes less time than `walked`."""
+        return self.crowding >= WALKED_CROWDING and len(self.radii) <= SWEPT_PROTOTYPES
 
     def swept(self, probes: FloatArray, bones: IntArray) -> tuple[FloatArray, FloatArray]:
-        """For each of (B,) bones about what `gaps` says, and the distance that no view of it is nearer than."""
+        """For each of (B,) bones about what `gaps` says, and the distance that no view of it is nearer than.
+
+        In the first search of a process it takes some 0.5 s more, for numba.
+        """
         begins, ends = self.offsets[bones], self.offsets[bones + 1]
         gaps, bounds = zip(*(self._codes.nearest(probe, begins, ends) for probe in probes))
         return _fused(np.array(gaps)), _fused(np.array(bounds))
@@ -229,6 +232,11 @@ class PrototypeGraph:
         """All prototypes, bone by bone."""
         parts = np.array_split(np.arange(self.bones), 1 + self.bones // _CODED_BONES)
         return Codes.of((self._prototypes_of(bones) for bones in parts), self.radii)
+
+    @cached_property
+    def _hnsw(self) -> Any:
+        """The graph itself, which copies all prototypes: not before it is walked or added to."""
+        return hnswlib.Index(params=self._state) if self._built is None else self._built
 
     @cached_property
     def _level0(self) -> tuple[FloatArray, IntArray]:

@@ -10,7 +10,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from boneprint.index.kernels import largest_products
 from boneprint.index.seal import damaged
 
 FloatArray = NDArray[np.float32]
@@ -105,17 +104,17 @@ class Rows:
     def largest_products(self, probes: FloatArray, bones: IntArray) -> FloatArray:
         """(P, B) the largest product of each bone's rows with each of (P, D) probes; of some bones (B,), rising.
 
+        Of rows in single precision.
+
         Raises
         ------
         StoreError
             If the rows of a bone do not match their checksum.
         """
-        largest = np.empty((len(probes), len(bones)), np.float32)
-        if self.half:
-            counts = self.counts()[bones]
-            products = np.concatenate([run @ probes.T for run in self.runs(bones)])
-            return np.maximum.reduceat(products, np.cumsum(counts) - counts).T
+        from boneprint.index.kernels import largest_products  # numba: for large galleries only
+
         self._verify(bones)
+        largest = np.empty((len(probes), len(bones)), np.float32)
         begins, ends = self.begins[bones], self.ends[bones]
         edges = [*np.searchsorted(begins, self._starts).tolist(), len(bones)]
         for block, start, first, last in zip(self.blocks, self._starts.tolist(), edges, edges[1:]):

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneprint.errors import BoneprintError
-from boneprint.index.exact import FloatArray, exact_search, ranked, shortlist, sweep
+from boneprint.index.exact import FloatArray, exact_search, ranked, shortlist, sweep, sweep_scattered
 from boneprint.index.gallery import Gallery
 from boneprint.index.graph import EXACT_VIEWS, WALKED_CROWDING
 from boneprint.index.hits import Hits
@@ -22,8 +22,8 @@ BATCH, LEAST_BATCH, MOST_BATCH = 32, 8, 64
 ASKED_BATCHES = 5
 MOST_CANDIDATES = 512
 LOST_SHARE = 1e-3
-# The gains of bones with several prototypes are far from normally distributed: with the share above 0.979 of the ten
-# nearest were found on benchmarks/index.py's wide manifold, with this one 0.991.
+# The gains of bones with several prototypes are far from normally distributed: with the share above 0.982 of the ten
+# nearest were found on benchmarks/index.py's wide manifold, with this one 0.995.
 LOST_SHARE_WIDE = 1e-5
 # A great gain is one at this quantile; in a normal distribution it lies so many standard deviations above the median.
 _GREAT, _GREAT_SD = 0.9, 1.2816
@@ -79,8 +79,9 @@ class _Walk:
         self._graph, numbers = gallery.graph
         # Bones of the graph are meant by their place among those that may be found.
         self._bones, self._numbers = indexed, numbers[indexed]
-        about = self._graph.swept if self._graph.sweepable else self._graph.balls
+        self._sweepable = self._graph.sweepable
         # By their nearest prototypes, or by their centres.
+        about = self._graph.swept if self._sweepable else self._graph.balls
         self._gaps, self._bounds = about(probes, self._numbers)
         self._unseen = np.ones(len(indexed), dtype=bool)
         # Bones that came after the graph was made are few, and looked at one by one.
@@ -130,7 +131,7 @@ class _Walk:
 
     def _candidates(self, count: int) -> tuple[IntArray, FloatArray]:
         """Bones not yet looked at, those with the nearest prototypes first, and how near these are."""
-        if self._graph.sweepable:
+        if self._sweepable:
             near = min(count, len(self._bones))
             places, gaps = np.argpartition(self._gaps, near - 1)[:near], self._gaps
         else:
@@ -160,7 +161,7 @@ class _Walk:
         """Sweep some bones; how near each is."""
         order = np.argsort(places)
         bones = self._bones[places[order]]
-        swept = sweep(self._gallery.rows, self._probes, bones)
+        swept = (sweep_scattered if self._sweepable else sweep)(self._gallery.rows, self._probes, bones)
         self._unseen[places] = False
         self._seen = np.concatenate([self._seen, bones])
         self._swept = np.concatenate([self._swept, swept])

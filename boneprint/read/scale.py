@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from boneprint.read.field import range_of
+from boneprint.read.field import enlarged, range_of, shrunk
 
 FloatImage = NDArray[np.float32]
 BoolImage = NDArray[np.bool_]
@@ -20,11 +20,13 @@ _WIDEST = 0.08  # of the longer side, ticks and all
 _STROKE = 0.006  # of the longer side: how thick a line is drawn
 _FULL = 0.97  # of a bar's length is one straight line along a row or a column: no wire in a bone is
 
+_SIDE = 1000  # pixels along the shorter side in which rulers are looked for
 _RAISED = 0.12  # of the range: a mark of metal or ink above what is beside it
 _MARK = 0.006  # of the longer side: how thick a mark is, at most
 _MARK_WIDTH = (0.004, 0.08)  # of the longer side
 _IN_LINE = 0.004  # of the longer side: how far the ends of marks on one ruler are apart
 _FEWEST_MARKS = 12
+_MOST_PIECES = 20_000  # noise
 _EVEN = 0.06  # of the distance of two marks; vertebrae and ribs differ by more
 _EVENLY = 0.85  # of the marks are so evenly apart
 
@@ -48,9 +50,11 @@ def without_scales(pixels: FloatImage) -> tuple[FloatImage, tuple[str, ...]]:
         if bars.any():
             found |= bars
             notes.append("lines or a scale bar burnt into the picture were painted over")
-        marks, apart = _graduation(turned, span)
+        coarse = shrunk(turned, _SIDE)
+        marks, apart = _graduation(coarse, span)
         if apart:
-            found |= marks
+            found |= ndimage.binary_dilation(enlarged(marks, turned.shape), iterations=turned.shape[0] // len(coarse))
+            apart *= turned.shape[0] / len(coarse)
             notes.append(
                 f"a ruler was painted over: {apart:.1f} pixels from mark to mark. If it lay in the plane of the bone, "
                 f"pass --pixel-spacing (where marks are 10 mm apart: {10 / apart:.4f})"
@@ -94,7 +98,9 @@ def _graduation(pixels: FloatImage, span: float) -> tuple[BoolImage, float]:
     side = max(pixels.shape)
     thick = max(2, round(_MARK * side))
     raised = pixels - ndimage.grey_opening(pixels, size=(2 * thick + 1, 1)) > _RAISED * span
-    pieces, _ = ndimage.label(raised)
+    pieces, count = ndimage.label(raised)
+    if count > _MOST_PIECES:
+        return raised & False, 0.0
     boxes, numbers = [], []
     for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), start=1):
         height, width = rows.stop - rows.start, columns.stop - columns.start

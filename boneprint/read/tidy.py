@@ -14,6 +14,7 @@ from boneprint.read.scale import without_scales
 FloatImage = NDArray[np.float32]
 
 _SMALLEST = 64  # pixels a side; below it nothing can be told from the picture itself
+_LONGEST = 20  # times as long as wide: no radiograph is; a strip of a film or a damaged header
 _FLAT = 0.02  # of the picture's range: what varies less is the same grey
 _BLANK = 0.005  # of the range: what varies less has not even noise
 _BORDER_SHARE = 0.97  # of a row's pixels that must be flat, as a shutter may bear a letter
@@ -44,7 +45,7 @@ def tidied(pixels: FloatImage, *, may_be_inverted: bool) -> tuple[FloatImage, tu
     (H', W') float32 and what was done, as sentences for the user
     """
     notes: list[str] = []
-    if min(pixels.shape) < _SMALLEST or np.ptp(pixels) == 0:
+    if min(pixels.shape) < _SMALLEST or max(pixels.shape) > _LONGEST * min(pixels.shape) or np.ptp(pixels) == 0:
         return pixels, ()
     beyond = beyond_round_field(pixels)
     if beyond is not None:
