@@ -162,6 +162,7 @@ def score(wanted: Wanted, folder: Path, embedder: Embedder, given: argparse.Name
         return of_kinds.get(wanted.kind) if species == "human" else None
 
     outcomes: dict[str, object] = {
+        "probed": len(probed),
         "failed_to_enrol": len(gallery.missing),
         "failed_to_acquire": len(probes.missing),
         "views_each": 2 * len(two_visits.HALF_TURN),
