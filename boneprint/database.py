@@ -425,11 +425,7 @@ class Database:
             seconds=time.perf_counter() - started,
             scores=scores if all_scores else None,
         )
-        try:
-            self.trail.record("search", *search_facts(result, template, asked, mirror=mirror), who=self._operator)
-        except StoreError as error:
-            # A database on a read-only disk can be searched all the same.
-            warnings.warn(f"this search is not recorded: {error}", stacklevel=2)
+        self.record("search", *search_facts(result, template, asked, mirror=mirror))
         return result
 
     def remove(self, *, subject_id: str | None = None, bone_id: str | None = None, erase: bool = False) -> Removal:
@@ -511,6 +507,14 @@ class Database:
     ) -> Verification:
         """Compare two radiographs with this database's embedder; see `boneprint.verify`."""
         return verify(first, second, bone=bone, pixel_spacing_mm=pixel_spacing_mm, weights=self._weights)
+
+    def record(self, what: str, facts: Mapping[str, Any], about: Iterable[Mapping[str, Any]]) -> None:
+        """Add an event that changes nothing to the audit trail; parameters as of `Trail.record`."""
+        try:
+            self.trail.record(what, facts, about, who=self._operator)
+        except StoreError as error:
+            # A database on a read-only disk can be searched all the same.
+            warnings.warn(f"this {what} is not recorded: {error}", stacklevel=3)
 
     def info(self) -> dict[str, Any]:
         """Size, bones by kind, views, generation, embedder."""

@@ -4,7 +4,9 @@ A fingerprint finds a bone among thousands in milliseconds; superimposing takes 
 and looks at what the fingerprint cannot keep. So the first narrows, and the second decides the order.
 """
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from boneprint.database import Database
 from boneprint.errors import BoneprintError
+from boneprint.evidence.events import superimposition_facts
 from boneprint.nouns import Candidate, Radiograph, SearchResult
 from boneprint.superimpose import Overlay, Sight, Solid, draw, superimpose
 
@@ -64,12 +67,14 @@ def superimpose_candidates(
     """
     tracing = _Tracing(database, radiographs, mirror)
     found: dict[int, float] = {}
-    for place, candidate in enumerate(result.candidates[:depth]):
-        overlays = tracing.overlays(candidate)
-        if overlays:
-            found[place] = float(np.mean([overlay.likeness for _, _, overlay in overlays]))
-        if report:
-            report(place + 1, min(depth, len(result.candidates)))
+    chosen = result.candidates[:depth]
+    # Rendering and filters release the interpreter's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for place, overlays in enumerate(pool.map(tracing.overlays, chosen)):
+            if overlays:
+                found[place] = mean_likeness([overlay for _, _, overlay in overlays])
+            if report:
+                report(place + 1, len(chosen))
     if not found:
         raise BoneprintError(
             f"{database.store.path}: no grid is kept of any of these bones, so none can be superimposed. "
@@ -79,9 +84,10 @@ def superimpose_candidates(
     for place, likest in zip(sorted(found), sorted(found, key=lambda each: -found[each])):
         order[place] = likest
     candidates = tuple(replace(result.candidates[at], rank=rank) for rank, at in enumerate(order, 1))
-    return SuperimposedResult(
-        replace(result, candidates=candidates, certified=0), tuple(found.get(place) for place in order)
-    )
+    ranked = replace(result, candidates=candidates, certified=0)
+    likenesses = tuple(found.get(place) for place in order)
+    database.record("superimpose", *superimposition_facts(ranked, likenesses))
+    return SuperimposedResult(ranked, likenesses)
 
 
 def draw_overlays(
@@ -94,18 +100,25 @@ def draw_overlays(
     BoneprintError
         If there is no such bone, or no grid is kept of it.
     """
-    (candidate,) = database.search(radiographs, 1, where={"id": bone_id}, mirror=mirror, exact=True).candidates
-    found = _Tracing(database, radiographs, mirror).overlays(candidate)
+    result = database.search(radiographs, 1, where={"id": bone_id}, mirror=mirror, exact=True)
+    found = _Tracing(database, radiographs, mirror).overlays(result.candidates[0])
     if not found:
         raise BoneprintError(
             f"{bone_id}: no grid of this bone is kept, so it cannot be superimposed. Ingest its CT again, into another "
             "database, without --no-solids."
         )
+    overlays = tuple(overlay for _, _, overlay in found)
+    database.record("superimpose", *superimposition_facts(result, [mean_likeness(overlays)]))
     path = Path(path)
     for number, (solid, sight, overlay) in enumerate(found, 1):
         place = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
         draw(solid, sight, overlay, place, title=f"{bone_id} on {Path(radiographs[number - 1].source).name}")
-    return tuple(overlay for _, _, overlay in found)
+    return overlays
+
+
+def mean_likeness(overlays: Sequence[Overlay]) -> float:
+    """Of one bone on several radiographs."""
+    return float(np.mean([overlay.likeness for overlay in overlays]))
 
 
 class _Tracing:

@@ -1,6 +1,7 @@
 """Candidates of a search laid over its radiographs."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -42,6 +43,17 @@ def test_the_bone_comes_first_wherever_its_fingerprint_put_it(bones_h5, both):
     assert [candidate.rank for candidate in laid.result.candidates] == [1, 2, 3, 4]
     assert list(laid.likenesses) == sorted(laid.likenesses, reverse=True)
     assert laid.likenesses[0] > laid.likenesses[1] + 0.1
+
+
+def test_the_trail_says_what_was_laid_over(bones_h5, both, tmp_path):
+    shutil.copy(bones_h5, tmp_path / "bones.h5")
+    with Database.open(tmp_path / "bones.h5") as database:
+        laid = superimpose_candidates(database, both, database.search(both, 3), depth=2)
+        entries, findings = database.audit()
+    assert not findings
+    assert [entry.what for entry in entries[-2:]] == ["search", "superimpose"]
+    assert entries[-1].facts["superimposed"] == 2
+    assert [each["likeness"] for each in entries[-1].about] == list(laid.likenesses[:2])
 
 
 def test_what_was_proved_of_distances_is_not_said_of_likenesses(bones_h5, both):

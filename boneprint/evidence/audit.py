@@ -36,7 +36,7 @@ _STEP_BYTES = 65_536
 
 @dataclass(frozen=True)
 class Entry:
-    """One event: ``what`` was done ("ingest", "search", "remove", "erase"), by whom, when, and whom it was ``about``.
+    """One event: ``what`` was done, by whom, when, and whom it was ``about``.
 
     An erased person is None in ``about``. ``at`` is in UTC (ISO 8601).
     """
@@ -63,7 +63,7 @@ class Trail:
 
         Parameters
         ----------
-        what : "ingest", "search", "remove", "erase"
+        what : "ingest", "search", "superimpose", "remove", "erase"
         facts : what may be kept for ever; names no person
         about : one object for each person that it is about, e.g. with ``subject_id`` and ``bone_id``
         who : the user of the operating system by default

@@ -51,3 +51,15 @@ def search_facts(
         for candidate in result.candidates[:_CANDIDATES]
     ]
     return facts, about
+
+
+def superimposition_facts(
+    result: SearchResult, likenesses: Iterable[float | None]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Of candidates laid over radiographs: how many; and who they are, in their new order, with their likeness."""
+    laid = [
+        {**named(candidate.reference), "rank": candidate.rank, "likeness": likeness}
+        for candidate, likeness in zip(result.candidates, likenesses)
+        if likeness is not None
+    ]
+    return {"generation": result.generation, "superimposed": len(laid)}, laid
