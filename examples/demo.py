@@ -39,16 +39,19 @@ def main() -> None:
     say("4. Which bone in our database is this? Search with the frontal and the lateral radiograph together.")
     picture = folder / "candidates.png"
     run("search", frontal, lateral, "--db", store, "-k", 5, "--picture", picture)
-    found = run("search", frontal, lateral, "--db", store, "-k", 5, "--json", quiet=True)
-    first = json.loads(found)["candidates"][0]["subject_id"]
+    say("5. Lay the candidates over the radiographs: which bone's edges lie on those of the pictures?")
+    found = run("search", frontal, lateral, "--db", store, "-k", 5, "--superimpose", 5, "--json", quiet=True)
+    candidate = json.loads(found)["candidates"][0]
+    first, overlay = candidate["subject_id"], folder / "superimposed.png"
+    run("superimpose", frontal, lateral, "--candidate", candidate["bone_id"], "--db", store, "-o", overlay)
 
-    say("5. Are these two radiographs of the same bone? First two of the unknown, then the unknown and the stranger.")
-    run("verify", frontal, again, answers=(0, 1))
-    run("verify", frontal, stranger, answers=(0, 1))
+    say("6. Are these two radiographs of the same bone? First two of the unknown, then the unknown and the stranger.")
+    run("verify", frontal, again, "--bone", "femur", answers=(0, 1))
+    run("verify", frontal, stranger, "--bone", "femur", answers=(0, 1))
 
     truth = members[UNKNOWN]["subject_id"]
     say(
-        f"The bone is {truth}; candidate 1 is {first}. The picture is {picture}. "
+        f"The bone is {truth}; candidate 1 is {first}. The pictures are {picture} and {overlay}. "
         f"All of it took {time.perf_counter() - started:.0f} s."
     )
     if first != truth:
