@@ -1,4 +1,4 @@
-"""The first candidates of every probe laid over it, as `search --superimpose` does: distances in place of likenesses.
+"""The first candidates of every probe laid over it, as `search --superimpose` does: distances in place of agreement.
 
 What is not among a probe's first candidates is further away than all that is, in the order of its fingerprint. So a
 match is what the product would call one: found by its fingerprint, and confirmed by its edges.
@@ -20,10 +20,11 @@ from rendered_bones import load
 from boneprint.drr import ENROLMENT_ANGLES
 from boneprint.nouns import Radiograph
 from boneprint.superimpose import Sight, Solid, superimpose
+from boneprint.superimposition import agreement
 from boneprint.two_visits import SIDES
 
-# A likeness is at most 1; what was not superimposed is further away than 1 - (-1).
-_NEVER = 2.0
+# Agreement is between 1 and -1.2; what was not superimposed is further away than 1 - (-1.2).
+_NEVER = 2.2
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def _distances(
     likeness: NDArray[np.float64], found: NDArray[np.float64], first: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     distance = _NEVER + found
-    np.put_along_axis(distance, first, 1 - np.take_along_axis(likeness, first, axis=1), axis=1)
+    laid = np.take_along_axis(np.vectorize(agreement, otypes=[float])(likeness, found), first, axis=1)
+    np.put_along_axis(distance, first, 1 - laid, axis=1)
     return np.where(np.isnan(distance), _NEVER + found, distance)
 
 

@@ -168,8 +168,12 @@ def search_table(
         if candidate.reference.notes:
             console.print(f"{candidate.rank}: {printable(candidate.reference.notes)}")
     if likenesses is not None:
-        console.print("ranked by likeness: how well a bone laid over the X-rays agrees with their edges, at most 1;")
-        console.print("no error rate is calibrated for it. Margin and log10 LR are of the distance.")
+        console.print(
+            "ranked by likeness, how well a bone laid over the X-rays agrees with their edges, at most 1, less a"
+        )
+        console.print(
+            "tenth of the distance; no error rate is calibrated for it. Margin and log10 LR are of the distance."
+        )
     proved = "proved to be the nearest" if result.certified_exact else f"the first {result.certified} of these proved"
     searched = f"{result.bones} bones, {result.views} views; {proved}"
     console.print(f"\n{searched}, answered in {result.seconds * 1000:.0f} ms")

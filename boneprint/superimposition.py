@@ -1,7 +1,8 @@
 """Lay the candidates of a search over its radiographs, and rank them by how well their edges agree.
 
 A fingerprint finds a bone among thousands in milliseconds; superimposing takes some tenths of a second for each bone,
-and looks at what the fingerprint cannot keep. So the first narrows, and the second decides the order.
+and looks at what the fingerprint cannot keep. So the first narrows, and the second all but decides the order: a bone
+that a fit missed is told from strangers by its distance.
 """
 
 import os
@@ -20,12 +21,16 @@ from boneprint.superimpose import Overlay, Sight, Solid, draw, superimpose
 
 DEPTH = 20  # candidates that are superimposed, unless told otherwise
 
+# How much likeness a distance of 1 is worth. Chosen on 20 tibiae and 30 femora of seed 77, which are in no
+# test: from 0.05 to 0.3 the right bones stood out most, in deviations of their lead.
+_DISTANCE_WORTH = 0.1
+
 Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
 class SuperimposedResult:
-    """Candidates of a search in a new order: by likeness.
+    """Candidates of a search in a new order: by `agreement`.
 
     Candidates that no grid is kept of cannot be laid over a radiograph, and keep their places. The likeness is a
     measure of agreement, at most 1; no error rate is calibrated for it, and it is no likelihood ratio.
@@ -81,8 +86,9 @@ def superimpose_candidates(
             "Ingest their CTs again, into another database, without --no-solids."
         )
     order: list[int] = list(range(len(result.candidates)))
-    for place, likest in zip(sorted(found), sorted(found, key=lambda each: -found[each])):
-        order[place] = likest
+    agreed = {place: agreement(likeness, result.candidates[place].distance) for place, likeness in found.items()}
+    for place, best in zip(sorted(found), sorted(found, key=lambda each: -agreed[each])):
+        order[place] = best
     candidates = tuple(replace(result.candidates[at], rank=rank) for rank, at in enumerate(order, 1))
     ranked = replace(result, candidates=candidates, certified=0)
     likenesses = tuple(found.get(place) for place in order)
@@ -114,6 +120,11 @@ def draw_overlays(
         place = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
         draw(solid, sight, overlay, place, title=f"{bone_id} on {Path(radiographs[number - 1].source).name}")
     return overlays
+
+
+def agreement(likeness: float, distance: float) -> float:
+    """What superimposed candidates are ranked by: likeness, less a little for the distance of the fingerprints."""
+    return likeness - _DISTANCE_WORTH * distance
 
 
 def mean_likeness(overlays: Sequence[Overlay]) -> float:

@@ -13,7 +13,7 @@ import boneprint
 from boneprint.database import Database
 from boneprint.errors import BoneprintError
 from boneprint.probe import as_radiographs
-from boneprint.superimposition import draw_overlays, superimpose_candidates
+from boneprint.superimposition import agreement, draw_overlays, superimpose_candidates
 
 TRUTH = "SIM-4711-0002"
 
@@ -41,7 +41,8 @@ def test_the_bone_comes_first_wherever_its_fingerprint_put_it(bones_h5, both):
     first = laid.result.candidates[0]
     assert first.reference.subject_id == TRUTH
     assert [candidate.rank for candidate in laid.result.candidates] == [1, 2, 3, 4]
-    assert list(laid.likenesses) == sorted(laid.likenesses, reverse=True)
+    agreed = [agreement(*each) for each in zip(laid.likenesses, [c.distance for c in laid.result.candidates])]
+    assert agreed == sorted(agreed, reverse=True)
     assert laid.likenesses[0] > laid.likenesses[1] + 0.1
 
 
@@ -54,6 +55,11 @@ def test_the_trail_says_what_was_laid_over(bones_h5, both, tmp_path):
     assert [entry.what for entry in entries[-2:]] == ["search", "superimpose"]
     assert entries[-1].facts["superimposed"] == 2
     assert [each["likeness"] for each in entries[-1].about] == list(laid.likenesses[:2])
+
+
+def test_a_bone_that_a_fit_missed_is_told_from_strangers_by_its_distance():
+    assert agreement(0.50, 0.4) > agreement(0.53, 1.1)
+    assert agreement(0.90, 1.2) > agreement(0.75, 0.3)
 
 
 def test_what_was_proved_of_distances_is_not_said_of_likenesses(bones_h5, both):
