@@ -208,7 +208,7 @@ def overlays_text(overlays: "Sequence[Overlay]") -> None:
         print(
             f"likeness {overlay.likeness:.3f}: seen from {placing.axis_deg % 360:.0f} deg about the axis, "
             f"tilted by {placing.tilt_deg:+.0f}, turned by {placing.turn_deg:+.0f} in the plane, "
-            f"{100 * placing.larger:+.1f} % larger than its spacing says"
+            f"size {100 * placing.larger:+.1f} % off what its spacing says"
         )
 
 
