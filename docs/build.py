@@ -181,7 +181,8 @@ def carried_over(path: Path) -> list[str]:
         "surfaces. Own side first: where left and right of one person are enrolled, how often the right one of the two "
         "came first. "
         f"Command: `python benchmarks/carry_over.py --among {result['among']} --interiors {result['interiors']} "
-        f"--superimpose {result['superimposed']} --surfaces femur tibia`; seed {result['seed']}, embedder `{result['embedder']}`."
+        f"--superimpose {result['superimposed']} --surfaces femur tibia`; seed {result['seed']}, "
+        f"embedder `{result['embedder']}`."
     )
     head = "| real bone | surfaces x insides | probe | by | rank 1 | rank 3 or better | own side first |"
     return [textwrap.fill(said, 128), "", head, "|---" * 7 + "|", *rows, ""]
