@@ -20,7 +20,7 @@ _SLOW = 3
 
 
 def edges(picture: FloatArray) -> FloatArray:
-    """Edges of (H, W) pixels, bright ridges above 0, at most about 3."""
+    """Edges of (H, W) pixels, bright ridges above 0."""
     bone = np.maximum(picture - _opened(picture, _FLESH), 0)
     fine = mean(bone, _FINE)
     band = fine - mean(mean(fine, _BROAD), _BROAD)

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from boneprint.drr import Absorber, Pose, Rays, shear_warp
 
-# The source's distance from the bone, where nobody said it: within the 0.8 to 1.3 m of usual radiographs another
-# distance changed the likeness of simulated femora by 0.01 at most.
+# The source's distance from the bone, where nobody said it. Four simulated femora that were taken from 0.76 to 0.92 m
+# had a likeness that was smaller by 0.006 to 0.015 than with their true distance.
 SOURCE_MM = 1100.0
 
 

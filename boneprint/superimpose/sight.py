@@ -12,7 +12,8 @@ from boneprint.nouns import Radiograph
 from boneprint.superimpose.edges import FloatArray, coarser, edges
 
 # Pixels along a bone: as its enrolled grid has voxels, and where places are searched for. A pixel is no finer than what
-# quantum noise leaves of an edge: at 0.9 mm hips under 75-115 kVp were lost that were found at 1.8 mm.
+# quantum noise leaves of an edge: the likenesses of two simulated hip bones rose from 0.49 and 0.56 at 0.9 mm to 0.80
+# and 0.76 at 1.8 mm.
 _FINE, _SEARCHED = 230, 58
 _FINEST_MM = 1.8
 # In-plane turns that are searched, degrees. Half a step moves a long bone's end by two searched pixels.
