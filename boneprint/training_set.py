@@ -48,7 +48,7 @@ _SEEN_HU = -500.0
 # Pictures are larger than their canvas, by half a margin and by what a leaning limb takes.
 _PICTURE = {True: (240, 144), False: (188, 188)}
 _KEPT_BACK = 0.06  # of people and families examine, and are not trained on
-_EXAMINATIONS = 6
+_EXAMINATIONS = 12
 
 # Miniatures of one bone, the height of their canvas in mm, and whether that is a tall one.
 Shard = tuple[list[Miniature], float, bool]
@@ -159,17 +159,25 @@ class TrainingSet:
         alone = np.cumsum(self.families < 0)
         return np.asarray(np.where(self.families < 0, alone, self.families) % every == every - 1)
 
+    def _on_one_canvas(self, bones: NDArray[np.int64], rng: np.random.Generator) -> tuple[float, NDArray[np.int64]]:
+        """A canvas that one of the bones is enrolled on, and those bones that a search would compare on it."""
+        own = self.canvases_mm[bones]
+        drawn = float(rng.choice(own))
+        seen = (own <= drawn) & (own >= drawn / 2)
+        return (drawn, bones[seen]) if np.count_nonzero(seen) > 1 else (float(own.max()), bones)
+
     def _lesson(self, bones: NDArray[np.int64], schedule: Schedule, rng: np.random.Generator) -> Lesson:
-        """K pictures of P bones, all seen from about the same side: from another side would be no lesson.
+        """K pictures of P bones on one canvas, all seen from about the same side: from another would be no lesson.
 
         The first picture of each bone is as clean as a gallery's, and of the first scan.
         """
+        canvas_mm, bones = self._on_one_canvas(bones, rng)
         chosen = _choose(bones, self.families, schedule.bones, rng)
         each, count = schedule.views, len(chosen) * schedule.views
         owner = np.repeat(chosen, each)
         clean = np.arange(count) % each == 0
         tall = bool(self.tall[chosen[0]])
-        size = canvas_pixels(canvas_of_height(float(self.canvases_mm[chosen[0]])))
+        size = canvas_pixels(canvas_of_height(canvas_mm))
 
         frontal = rng.random() < schedule.frontal_share
         direction = float(rng.choice([0, 90, 180, 270])) if frontal else float(rng.uniform(0, 360))
@@ -179,8 +187,8 @@ class TrainingSet:
         axis = axis + np.where(clean, 0.0, rng.uniform(-spread, spread, count))
         tilt = rng.normal(0, np.where(clean, 1.5, 3.5))
         lean = np.where(clean, rng.normal(0, 1.5, count), rng.uniform(-20, 20, count))
-        pitch = self.canvases_mm[owner] / size[0]
-        off = np.where(clean, 0.0, 1.0)[:, None] * rng.uniform(-0.05, 0.05, (count, 2)) * self.canvases_mm[owner, None]
+        pitch = np.full(count, canvas_mm / size[0])
+        off = np.where(clean, 0.0, 1.0)[:, None] * rng.uniform(-0.05, 0.05, (count, 2)) * canvas_mm
         axes = np.stack(turned_axes(np.deg2rad(axis), np.deg2rad(tilt), np.deg2rad(lean), np)).transpose(2, 0, 1)
         looks = Looks(
             axes,

@@ -87,7 +87,7 @@ def randomised(network: Compact, seed: int) -> Compact:
     """A network of the same form that has learnt nothing but where the bone is: weights as before training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        blank = Compact(network.dimension)
+        blank = Compact(network.dimension, network.depth)
     blank.finder.load_state_dict(network.finder.state_dict())
     return blank.to(network.stem.weight.device).eval()
 

@@ -31,29 +31,54 @@ class _Residual(nn.Module):
         y = F.relu(self.first_norm(self.first(x)))
         return F.relu(self.second_norm(self.second(y)) + self.shortcut(x))
 
+    def begin_as_nothing(self) -> None:
+        """Hand on what comes in, until trained to do otherwise (Goyal et al., arXiv:1706.02677, section 5.1)."""
+        for norm in (self.second_norm.tall, self.second_norm.square):
+            nn.init.zeros_(norm.weight)
+
 
 class Compact(nn.Module):
-    """A finder, and a residual network of 2 M parameters that keeps where things are.
+    """A finder, and a residual network of 2.5 M parameters that keeps where things are.
 
     The last feature map is flattened before the dimension reduction: averaging it away would lose the proportions that
     tell two bones apart. Each form of canvas has a reduction of its own, all else is shared.
 
     Input (N, CHANNELS, H, W) as ``preprocess`` makes it; output (N, dimension), unit rows.
+
+    Parameters
+    ----------
+    depth : residual blocks of each of the three resolutions
     """
 
-    def __init__(self, dimension: int = 128, widths: tuple[int, ...] = (16, 32, 64, 144), neck: int = 64) -> None:
+    def __init__(
+        self, dimension: int = 128, depth: int = 3, widths: tuple[int, ...] = (16, 32, 64, 144), neck: int = 64
+    ) -> None:
         super().__init__()
-        self.dimension = dimension
+        self.dimension, self.depth = dimension, depth
         self.finder = Finder(CHANNELS)
         self.stem = nn.Conv2d(CHANNELS + 1, widths[0], 5, 2, 2, bias=False)
         self.stem_norm = FormNorm(widths[0])
         stages: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
-            stages += [_Residual(inputs, outputs, 2), _Residual(outputs, outputs, 1)]
+            stages += [_Residual(inputs, outputs, 2), *(_Residual(outputs, outputs, 1) for _ in range(depth - 1))]
         stages += [nn.Conv2d(widths[-1], neck, 1, bias=False), FormNorm(neck), nn.ReLU()]
         self.stages = nn.Sequential(*stages)
         self.reduce_tall = nn.Linear(neck * _TALL[0] * _TALL[1], dimension)
         self.reduce_square = nn.Linear(neck * _SQUARE[0] * _SQUARE[1], dimension)
+
+    def deepened(self, depth: int) -> "Compact":
+        """The same function by a network of more blocks: what is added begins as nothing, and can be trained."""
+        deeper = Compact(self.dimension, depth)
+        for name, module in self.named_children():
+            if name != "stages":
+                deeper.get_submodule(name).load_state_dict(module.state_dict())
+        own = iter(self.stages)
+        for number, module in enumerate(deeper.stages):
+            if isinstance(module, _Residual) and number % depth >= self.depth:
+                module.begin_as_nothing()
+            else:
+                module.load_state_dict(next(own).state_dict())
+        return deeper
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Embed (N, CHANNELS, H, W) frames: (N, dimension) unit rows."""

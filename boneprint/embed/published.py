@@ -72,7 +72,7 @@ class Reduced(nn.Module):
 
 
 def network(
-    name: str, *, dimension: int = 128, channels: int = CHANNELS, published: Path | None = None
+    name: str, *, dimension: int = 128, channels: int = CHANNELS, published: Path | None = None, depth: int = 3
 ) -> Compact | Reduced:
     """A network by its name, ready to be trained.
 
@@ -81,6 +81,7 @@ def network(
     name : one of ``NETWORKS``
     channels : of the pictures; the compact network takes what ``preprocess`` makes
     published : a local file of ImageNet weights for the base; the compact network has none
+    depth : of the compact network
 
     Raises
     ------
@@ -95,7 +96,7 @@ def network(
         raise BoneprintError(f"{published}: nobody published weights of the compact network; give none.")
     if channels != CHANNELS:
         raise BoneprintError(f"the compact network for pictures of {channels} channels, expected {CHANNELS}.")
-    return Compact(dimension)
+    return Compact(dimension, depth)
 
 
 def load_published(base: nn.Module, path: Path) -> None:

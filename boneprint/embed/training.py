@@ -52,6 +52,7 @@ class Schedule:
     steps : at most
     bones, views : P bones x K views in a step
     network : "compact", "vgg16" or "resnet50"
+    depth : of the compact network; shallower weights that it starts from are deepened
     published : file of weights to start from: of our own for the compact network, of ImageNet for the others
     loss : "contrastive" (with ``temperature``) or S1's "triplet" (with ``margin``, ``squared`` and ``mining``)
     spreads_deg : how far the views of one bone lie from its direction at most, one of these in each step: a gallery
@@ -71,6 +72,7 @@ class Schedule:
     views: int = 3
     network: str = "compact"
     dimension: int = 128
+    depth: int = 3
     published: str | None = None
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
@@ -208,8 +210,8 @@ def _begun(schedule: Schedule) -> nn.Module:
                 f"{start}: a {card['architecture']} network of {card['dimension']} dimensions, expected compact and "
                 f"{schedule.dimension}; start from other weights."
             )
-        return begun
-    return network_named(schedule.network, dimension=schedule.dimension, published=start)
+        return begun.deepened(schedule.depth) if begun.depth < schedule.depth else begun
+    return network_named(schedule.network, dimension=schedule.dimension, published=start, depth=schedule.depth)
 
 
 def _settle(network: nn.Module) -> None:

@@ -43,7 +43,8 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
             f"{file}: SHA-256 {found[:12]}..., its card expects {card['weights_sha256'][:12]}...; "
             "copy both files again, together."
         )
-    empty = network(card.get("architecture", "compact").lower(), dimension=int(card["dimension"]))
+    depth = int(card.get("depth", 2))  # cards before compact-4 do not say it
+    empty = network(card.get("architecture", "compact").lower(), dimension=int(card["dimension"]), depth=depth)
     try:
         empty.load_state_dict(load_file(file))
     except (SafetensorError, RuntimeError) as error:

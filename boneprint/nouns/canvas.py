@@ -14,9 +14,10 @@ class Canvas:
 
 
 # Long bones (2:1, as in S1's 400 x 800 views) from a cat's to a tall person's femur (up to about 530 mm), and square
-# fields for everything else up to a chest. Heights are unique.
-LONG_CANVASES = (Canvas(140.0, 70.0), Canvas(280.0, 140.0), Canvas(560.0, 280.0))
-SQUARE_CANVASES = (Canvas(120.0, 120.0), Canvas(240.0, 240.0), Canvas(480.0, 480.0))
+# fields for everything else up to a chest. One is the root of two times as high as the one before (to 10 mm), so that a
+# bone fills seven tenths of its canvas at least. Heights are unique.
+LONG_CANVASES = tuple(Canvas(height, height / 2) for height in (140.0, 200.0, 280.0, 400.0, 560.0))
+SQUARE_CANVASES = tuple(Canvas(height, height) for height in (120.0, 170.0, 240.0, 340.0, 480.0))
 
 
 def canvas_for(height_mm: float, width_mm: float, *, long: bool) -> Canvas:
