@@ -158,8 +158,9 @@ def score(wanted: Wanted, folder: Path, embedder: Embedder, given: argparse.Name
     calibrations = of_card(embedder.card)
 
     def calibration(side: str) -> Calibration | None:
-        of_kinds = calibrations[TWO_PROBES if side == matching.BOTH else ONE_PROBE]
-        return of_kinds.get(wanted.kind) if species == "human" else None
+        if species != "human" or side == matching.JOINED:
+            return None
+        return calibrations[TWO_PROBES if side == matching.BOTH else ONE_PROBE].get(wanted.kind)
 
     outcomes: dict[str, object] = {
         "probed": len(probed),

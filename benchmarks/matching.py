@@ -1,7 +1,8 @@
 """Distances between rendered bones and their probes, by any weights: exact, on the GPU where there is one.
 
 As in the product: a probe is embedded on every canvas of the gallery, a bone is as far away as its nearest view, and
-two probes of one bone are fused as the root mean square.
+two probes of one bone are fused as the root mean square. Beside it S1's joined image: there AP and ML are two halves of
+one picture, so that both are compared with views that are a quarter of a turn apart.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from boneprint.nouns import canvas_of_height
 from boneprint.two_visits import SIDES, all_round
 
 BOTH = " + ".join(SIDES)
+JOINED = " | ".join(SIDES)
 _READ_AHEAD = 64  # files
 _BONES_AT_ONCE = 500  # of a matrix product
 
@@ -90,18 +92,25 @@ def _both(arrays: dict[str, NDArray[np.generic]] | None, canvas_mm: float, embed
 
 
 def distances(gallery: Gallery, probes: Probes) -> dict[str, NDArray[np.float64]]:
-    """By side, and for both, (P, N): infinite where either could not be rendered."""
+    """By side, for both, and for both joined, (P, N): infinite where either could not be rendered."""
     count = len(probes.drawn)
     squared = np.full((len(SIDES), count, gallery.bones), np.inf)
+    joined = np.full((count, gallery.bones), np.inf)
     for canvas_mm, (numbers, views) in gallery.views.items():
         vectors = probes.vectors[canvas_mm].to(views.device).movedim(1, 0).flatten(0, 1)
         for some, few in zip(torch.split(numbers, _BONES_AT_ONCE), torch.split(views, _BONES_AT_ONCE)):
-            likest = (vectors @ few.flatten(0, 1).T).view(len(vectors), len(few), -1).amax(dim=2)
-            nearest = (2 - 2 * likest).clamp(min=0).view(len(SIDES), count, len(few))
-            squared[:, :, some.numpy()] = nearest.cpu().numpy()
-    squared[:, list(probes.missing)] = np.inf
+            alike = (vectors @ few.flatten(0, 1).T).view(len(SIDES), count, len(few), -1)
+            squared[:, :, some.numpy()] = _squared(alike.amax(dim=3))
+            frontal, lateral = alike
+            together = (frontal + lateral.roll(-few.shape[1] // 4, dims=2)) / 2
+            joined[:, some.numpy()] = _squared(together.amax(dim=2))
+    squared[:, list(probes.missing)] = joined[list(probes.missing)] = np.inf
     found = dict(zip(SIDES, np.sqrt(squared)))
-    return {**found, BOTH: np.sqrt(squared.mean(axis=0))}
+    return {**found, BOTH: np.sqrt(squared.mean(axis=0)), JOINED: np.sqrt(joined)}
+
+
+def _squared(cosine: torch.Tensor) -> NDArray[np.float64]:
+    return (2 - 2 * cosine).clamp(min=0).cpu().numpy().astype(np.float64)
 
 
 def _loaded(paths: Sequence[Path]) -> Iterator[dict[str, NDArray[np.generic]] | None]:

@@ -83,7 +83,6 @@ def train_embedder(
         "name": name_of(out),
         "architecture": schedule.network,
         "dimension": schedule.dimension,
-        "depth": schedule.depth,
         "license": "Apache-2.0",
         "training": {
             **said,

@@ -221,8 +221,9 @@ def s1_identity() -> str:
 
 def s1_tables() -> str:
     """What benchmarks/s1_identity.py found: pairs by stratum, and identity; as far as it has been run."""
-    file = ROOT / "benchmarks" / "results" / "s1-identity.json"
-    if not file.exists():
+    known = [ROOT / "benchmarks" / "results" / f"s1-identity{setting}.json" for setting in ("", "-medium")]
+    file = next((path for path in known if path.exists()), None)
+    if file is None:
         return "Not measured yet.\n"
     result = json.loads(file.read_text())
     about, published = result["circumstances"], result["published_by_s1"]["pairs_5_held_out_percent"]
@@ -253,7 +254,8 @@ def s1_tables() -> str:
                 pairs.append(f"| {name} | {bones} | {threshold} | {' | '.join(cells)} |")
     devices = sorted({cell["device"] for cell in result["cells"].values()})
     said = (
-        f"Seed {result['setting']['seed']}, commit {about['commit']}, {', '.join(devices)}, {about['date'][:10]}. "
+        f"Setting {result['setting']['name']}, seed {result['setting']['seed']}, commit {about['commit']}, "
+        f"{', '.join(devices)}, {about['date'][:10]}. "
         "Pairwise accuracy in per cent: over all pairs of bones held out; of unseen bones the mean over pairs of one "
         "bone and of two. The interval of the last column is over bones."
     )

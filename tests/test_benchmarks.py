@@ -72,6 +72,12 @@ def test_a_bone_is_as_far_as_its_nearest_view_and_two_probes_are_fused_as_the_pr
     np.testing.assert_allclose(found["AP"], nearest[:, 0], rtol=1e-5)
     np.testing.assert_allclose(found["ML"], nearest[:, 1], rtol=1e-5)
     np.testing.assert_allclose(found["AP + ML"], np.sqrt((nearest**2).mean(axis=1)), rtol=1e-5)
+    # Four views are a quarter of a turn apart: the ML half of a joined picture is the next one.
+    squared = np.linalg.norm(views[None, None] - probes[:, :, None, None], axis=-1) ** 2
+    turned = [[0, 1], [1, 2], [2, 3], [3, 0]]
+    joined = np.min([(squared[:, 0, :, ap] + squared[:, 1, :, ml]) / 2 for ap, ml in turned], axis=0)
+    joined[:, 4] = np.inf
+    np.testing.assert_allclose(found["AP | ML"], np.sqrt(joined), rtol=1e-5)
 
 
 def test_a_reduced_benchmark_writes_figures_for_both_galleries(cache, tmp_path, capsys):
@@ -82,7 +88,7 @@ def test_a_reduced_benchmark_writes_figures_for_both_galleries(cache, tmp_path, 
     assert found["failed_to_enrol"] == found["failed_to_acquire"] == 0
     assert list(found["galleries"]) == ["2", "3"]
     for sides in found["galleries"].values():
-        assert set(sides) == {"AP", "ML", "AP + ML"}
+        assert set(sides) == {"AP", "ML", "AP + ML", "AP | ML"}
         assert all(each["ranks"]["10"]["share"] == 1 for each in sides.values())  # there are only three
     assert "rank 1" in capsys.readouterr().out
 

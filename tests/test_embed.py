@@ -267,6 +267,20 @@ def test_weights_survive_saving_and_can_be_started_from(tmp_path):
     assert torch.allclose(begun.stem.weight, network.stem.weight, atol=2e-3)  # half precision on disk
 
 
+def test_a_deeper_network_begins_as_what_it_was(tmp_path):
+    torch.manual_seed(3)
+    shallow = Compact(16, depth=2).eval()
+    deeper = shallow.deepened(4).eval()
+    for frames in (torch.rand(2, CHANNELS, 224, 128), torch.rand(2, CHANNELS, 176, 176)):
+        with torch.no_grad():
+            assert torch.equal(shallow(frames), deeper(frames))
+    weights.save(shallow, tmp_path / "toy-1", {"name": "toy-1", "architecture": "compact", "dimension": 16})
+    schedule = replace(TOY, steps=2, dimension=16, published=str(tmp_path / "toy-1"))
+    begun = train(Toys(), schedule, tmp_path / "on")
+    assert begun.depth == schedule.depth > shallow.depth
+    assert any(norm.weight.abs().max() > 0 for norm in (block.second_norm.tall for block in list(begun.stages)[2:9:3]))
+
+
 def test_a_second_course_keeps_the_statistics_of_the_first(tmp_path):
     first = train(Toys(), replace(TOY, steps=1), tmp_path / "run")
     weights.save(first, tmp_path / "toy-1", {"name": "toy-1", "architecture": "compact", "dimension": 128})

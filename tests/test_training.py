@@ -90,6 +90,21 @@ def test_most_lessons_of_a_second_course_show_one_kind(small_set):
     assert {len(halves.lesson(LESSON, step).labels.unique()) for step in range(8)} == {6}
 
 
+def test_bones_of_a_lesson_share_a_canvas_that_none_is_lost_on(small_set):
+    _, data = small_set
+    alone = replace(data, families=np.full(6, -1))
+    two_sizes = replace(alone, canvases_mm=np.array([140.0] * 3 + [560.0] * 3))
+    assert {len(two_sizes.lesson(LESSON, step).labels.unique()) for step in range(8)} == {3}
+    next_sizes = replace(alone, canvases_mm=np.array([280.0] * 3 + [400.0] * 3))
+    assert {len(next_sizes.lesson(LESSON, step).labels.unique()) for step in range(8)} == {3, 6}
+    # The larger canvas is drawn: the same bone covers less of it.
+    small, large = (
+        max(replace(alone, canvases_mm=np.full(6, mm)).lesson(LESSON, 0).marks[::3].sum(dim=(1, 2, 3)))
+        for mm in (400.0, 560.0)
+    )
+    assert 1.5 < small / large < 2.4
+
+
 def test_a_second_course_needs_a_first():
     with pytest.raises(BoneprintError, match="--start-from"):
         Schedule(settled=True)

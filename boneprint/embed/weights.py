@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from boneprint.embed.card import read_card, sha256_of, weights_path, write_card
+from boneprint.embed.networks import Compact
 from boneprint.embed.published import network
 from boneprint.errors import BoneprintError
 
@@ -24,7 +25,7 @@ def save(trained: nn.Module, path: Path, card: dict[str, Any]) -> None:
     save_file(half, written)
     written.chmod(0o644)  # safetensors keeps its files to their owner
     written.replace(weights_path(path))
-    write_card(path, card)
+    write_card(path, card | ({"depth": trained.depth} if isinstance(trained, Compact) else {}))
 
 
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -43,7 +44,7 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
             f"{file}: SHA-256 {found[:12]}..., its card expects {card['weights_sha256'][:12]}...; "
             "copy both files again, together."
         )
-    depth = int(card.get("depth", 2))  # cards before compact-4 do not say it
+    depth = int(card.get("depth", 2))  # the cards of compact-1 to 3 do not say it
     empty = network(card.get("architecture", "compact").lower(), dimension=int(card["dimension"]), depth=depth)
     try:
         empty.load_state_dict(load_file(file))
