@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rendered_bones import load
+from rendered_bones import load, write
 
-from boneprint.embed import Embedder
+from boneprint.embed import Embedder, weights
 from boneprint.nouns import canvas_of_height
-from boneprint.two_visits import SIDES, all_round
+from boneprint.two_visits import SIDES, Arrays, all_round
 
 BOTH = " + ".join(SIDES)
 JOINED = " | ".join(SIDES)
@@ -38,22 +38,44 @@ class Gallery:
 
 
 def enrolled(paths: Sequence[Path], embedder: Embedder) -> Gallery:
-    """Embed the bones of some files, numbered in that order."""
+    """Embed the bones of some files, numbered in that order; the fingerprints are kept beside the pictures."""
     kept: dict[float, list[tuple[int, torch.Tensor]]] = {}
     missing = []
-    for number, arrays in enumerate(_loaded(paths)):
+    waiting = [path for path in paths if not _is_embedded(path, embedder)]
+    for path, arrays in zip(waiting, _loaded(waiting)):
+        write(_beside(path, embedder), _fingerprints(arrays, embedder))
+    for number, arrays in enumerate(_loaded([_beside(path, embedder) for path in paths])):
         if arrays is None:
             missing.append(number)
             continue
-        canvas_mm = float(arrays["canvas_mm"])
-        pictures = torch.from_numpy(all_round(arrays["pixels"].astype(np.float32)))
-        vectors = embedder.embed_tensors(pictures, float(arrays["spacing_mm"]), canvas_of_height(canvas_mm))
-        kept.setdefault(canvas_mm, []).append((number, vectors))
+        kept.setdefault(float(arrays["canvas_mm"]), []).append((number, torch.from_numpy(arrays["vectors"])))
     views = {
-        canvas_mm: (torch.tensor([number for number, _ in held]), torch.stack([vectors for _, vectors in held]))
+        canvas_mm: (
+            torch.tensor([number for number, _ in held]),
+            torch.stack([vectors for _, vectors in held]).to(weights.device()),
+        )
         for canvas_mm, held in kept.items()
     }
     return Gallery(views, len(paths), tuple(missing))
+
+
+def _beside(path: Path, embedder: Embedder) -> Path:
+    """Where the fingerprints of a bone's views are kept."""
+    return path.with_name(f"{path.stem}-{embedder.id.replace(':', '-')}.npz")
+
+
+def _is_embedded(path: Path, embedder: Embedder) -> bool:
+    kept = _beside(path, embedder)
+    return kept.exists() and kept.stat().st_mtime >= path.stat().st_mtime
+
+
+def _fingerprints(arrays: Arrays | None, embedder: Embedder) -> Arrays:
+    if arrays is None:
+        return {"failed": np.array("not rendered")}
+    pictures = torch.from_numpy(all_round(arrays["pixels"].astype(np.float32)))
+    canvas = canvas_of_height(float(arrays["canvas_mm"]))
+    vectors = embedder.embed_tensors(pictures, float(arrays["spacing_mm"]), canvas)
+    return {"vectors": vectors.cpu().numpy(), "canvas_mm": arrays["canvas_mm"]}
 
 
 @dataclass(frozen=True, eq=False)

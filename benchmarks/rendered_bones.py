@@ -92,10 +92,15 @@ def _write(path: Path, make: Make) -> float:
         arrays = make()
     except BoneprintError as error:
         arrays = {"failed": np.array(str(error))}
+    write(path, arrays)
+    return time.process_time() - clock
+
+
+def write(path: Path, arrays: Arrays) -> None:
+    """A file that is there is whole."""
     written = path.with_suffix(".tmp.npz")
     np.savez(written, **arrays)  # type: ignore[arg-type]
     written.replace(path)
-    return time.process_time() - clock
 
 
 def load(path: Path) -> dict[str, NDArray[np.generic]] | None:

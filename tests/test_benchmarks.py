@@ -54,6 +54,12 @@ def test_a_cached_bone_has_the_fingerprints_of_its_radiographs(cache):
     radiographs = [Radiograph(picture, float(arrays["spacing_mm"])) for picture in pictures]
     expected = embedder.embed(radiographs, canvas_of_height(canvas_mm))
     assert ((vectors[0].cpu().numpy() * expected).sum(axis=1) > 1 - 1e-3).all()
+    # They are kept beside the views, and embedded anew when these are.
+    again = matching.enrolled([views], embedder).views[canvas_mm][1]
+    assert torch.equal(vectors, again)
+    rendered_bones.write(views, {**arrays, "pixels": arrays["pixels"][:, ::-1]})
+    assert not torch.allclose(vectors, matching.enrolled([views], embedder).views[canvas_mm][1], atol=0.1)
+    rendered_bones.write(views, arrays)
 
 
 def test_a_bone_is_as_far_as_its_nearest_view_and_two_probes_are_fused_as_the_product_fuses_them():
