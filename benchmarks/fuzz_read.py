@@ -1,6 +1,6 @@
 """Mutated DICOM, NIfTI, PNG, TIFF and zip files against the readers: only our errors, no hang, bounded memory.
 
-    python benchmarks/fuzz_read.py [-n 20000] [--seed 1]
+    python benchmarks/fuzz_read.py [-n 20000] [--seed 1] [--jobs 1] [-o]
 
 Every file is a sound one with a few bytes changed, cut, doubled or moved; the seed and the number of a file make it
 again. Address space is limited, so that a reader that asks for too much fails here as it would there.
@@ -17,6 +17,9 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import nibabel
@@ -24,6 +27,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless, RLELossless
+from report import write
 
 from boneprint.errors import BoneprintError
 from boneprint.nouns import Volume
@@ -113,12 +117,11 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
     return bytes(out)
 
 
-def main() -> None:
-    """Read n mutated files; exit 1 at a crash of ours, a hang, or too much memory."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-n", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+Outcome = tuple[Counter[tuple[str, str]], float, list[tuple[int, str, str]], float]
+
+
+def tried(seed: int, numbers: range) -> Outcome:
+    """Read some of the files: what came of each kind, the slowest in s, what went wrong, and the peak in GiB."""
     counts: Counter[tuple[str, str]] = Counter()
     slowest, bad = 0.0, []
 
@@ -135,11 +138,11 @@ def main() -> None:
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (held + MOST_BYTES, resource.RLIM_INFINITY))
         kinds = sorted(sound)
-        for number in range(asked.n):
+        for number in numbers:
             kind = kinds[number % len(kinds)]
             content, read = sound[kind]
             path = folder / "m"
-            path.write_bytes(mutated(content, random.Random(f"{asked.seed}/{number}")))
+            path.write_bytes(mutated(content, random.Random(f"{seed}/{number}")))
             started = time.perf_counter()
             signal.alarm(SLOWEST_S)
             try:
@@ -158,12 +161,32 @@ def main() -> None:
                 signal.alarm(0)
             slowest = max(slowest, time.perf_counter() - started)
             counts[kind, outcome] += 1
+    return counts, slowest, bad, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def main() -> None:
+    """Read n mutated files; exit 1 at a crash of ours, a hang, or too much memory."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-n", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the files")
+    parser.add_argument("-o", "--out", action="store_true", help="write benchmarks/results/fuzz_read.json")
+    asked = parser.parse_args()
+    shares = [range(first, asked.n, asked.jobs) for first in range(asked.jobs)]
+    with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
+        parts: list[Outcome] = list(pool.map(tried, repeat(asked.seed), shares))
+    counts = sum((part[0] for part in parts), Counter())
+    slowest, peak = max(part[1] for part in parts), max(part[3] for part in parts)
+    bad = [each for part in parts for each in part[2]]
     for (kind, outcome), count in sorted(counts.items()):
         print(f"{kind:<8} {outcome:<8} {count}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"seed {asked.seed}, {asked.n} files, slowest {slowest:.2f} s, peak {peak:.2f} GiB, {len(bad)} wrong")
     for each in bad[:20]:
         print("WRONG", *each)
+    if asked.out:
+        outcomes = {f"{kind}, {outcome}": count for (kind, outcome), count in sorted(counts.items())}
+        figures = {"slowest_s": slowest, "peak_gib": peak, "wrong": [list(map(str, each)) for each in bad]}
+        write("fuzz_read", {"seed": asked.seed, "files": asked.n, "outcomes": outcomes, **figures})
     sys.exit(bool(bad))
 
 

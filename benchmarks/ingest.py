@@ -1,6 +1,6 @@
 """How long a CT takes from DICOM to searchable, step by step, and how much memory a whole body with labels needs.
 
-    python benchmarks/ingest.py [--whole-body] [-o FILE]
+    python benchmarks/ingest.py [--whole-body] [-o]
 
 The CT is a simulated femur in its limb on a grid of 256 x 256 x 400, written as 400 uncompressed slices. The whole body
 is 512 x 512 x 1500 with two labelled femora in it; its peak memory is that of a process of its own.
@@ -8,7 +8,6 @@ is 512 x 512 x 1500 with two labelled femora in it; its peak memory is that of a
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from report import heading, write
 
 SEED = 20261
 LIMIT_S, LIMIT_BYTES = 4.0, 2 * 2**30  # the bars of the project
@@ -74,10 +74,11 @@ def one_ct(folder: Path, runs: int) -> dict[str, object]:
         lap("project")
         embedder.embed(views, drr.canvas_of(upright, long=pose.long))
         lap("embed")
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         with boneprint.open(folder / f"{number}.h5", writable=True) as database:
             report = database.ingest(folder / "ct")
         steps["whole"] = time.perf_counter() - started
+        steps["whole, of the processor"] = time.process_time() - busy
         assert len(report.enrolled) == 1, report
         if number:
             rounds.append(steps)
@@ -122,10 +123,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--whole-body", action="store_true")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("-o", "--out", action="store_true", help="write benchmarks/results/ingest....json")
     asked = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    result: dict[str, object] = {"seed": SEED, "commit": commit, "machine": platform.platform()}
+    result: dict[str, object] = {"seed": SEED}
+    print(heading())
     with tempfile.TemporaryDirectory() as name:
         if asked.whole_body:
             result["whole_body"] = found = whole_body(Path(name))
@@ -135,11 +136,12 @@ def main() -> None:
         else:
             result["one_ct"] = found = one_ct(Path(name), asked.runs)
             seconds = found["seconds"]
-            parts = sum(value for step, value in seconds.items() if step != "whole")
+            parts = sum(value for step, value in seconds.items() if not step.startswith("whole"))
             for step, value in seconds.items():
-                print(f"{step:<10} {value:7.3f} s" + (f" {value / parts:6.1%}" if step != "whole" else ""))
+                share = "" if step.startswith("whole") else f" {value / parts:6.1%}"
+                print(f"{step:<24} {value:7.3f} s{share}")
     if asked.out:
-        asked.out.write_text(json.dumps(result, indent=2) + "\n")
+        write("ingest-whole-body" if asked.whole_body else "ingest", result)
 
 
 if __name__ == "__main__":

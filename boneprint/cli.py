@@ -330,6 +330,11 @@ def search(
     likenesses: tuple[float | None, ...] | None = None
     with Database.open(db, weights=weights, operator=operator) as database:
         conditions = [*where, *more]
+        searched = probes
+        if is_ct(probes):
+            searched = database.fingerprint(probes, mirror=mirror)
+            for note in searched.notes:
+                click.echo(f"{', '.join(map(str, probes))}: {note}", err=True)
         if any_scale:
             from boneprint.any_scale import search_any_scale
 
@@ -337,7 +342,9 @@ def search(
             result, spacings = scaled.result, scaled.spacings_mm
         else:
             most = max(k, superimpose or 0)
-            result = database.search(probes, most, where=conditions, mirror=mirror, exact=exact, all_scores=all_scores)
+            # A CT was embedded already, and refused if it was to be mirrored.
+            ways: Any = {"mirror": mirror and searched is probes, "exact": exact, "all_scores": all_scores}
+            result = database.search(searched, most, where=conditions, **ways)
         if superimpose:
             from boneprint.superimposition import superimpose_candidates
 

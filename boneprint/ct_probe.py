@@ -22,7 +22,7 @@ def is_ct(given: Any) -> bool:
 
 
 def views_of_ct(paths: Any, *, labels: Path | None = None, part: str | None = None) -> list[Radiograph]:
-    """The enrolment views of the one bone of a CT.
+    """The enrolment views of the one bone of a CT, with the notes of both.
 
     Parameters
     ----------
@@ -46,9 +46,11 @@ def views_of_ct(paths: Any, *, labels: Path | None = None, part: str | None = No
     if len(bones) != 1:
         raise ReadError(f"{scan.source}: {len(bones)} bones, expected one to search with. Name it with --part LABEL.")
     upright, _ = bone.stand_up(bones[0].volume)
-    return drr.enrolment_views(upright, scan.source)
+    views = drr.enrolment_views(upright, scan.source)
+    return [replace(view, notes=(*scan.notes, *bones[0].notes)) for view in views]
 
 
 def fingerprint(views: Sequence[Radiograph], canvas_heights_mm: Iterable[float], embedder: "Embedder") -> Fingerprint:
     """Embed the views of a CT on every canvas of a gallery that can hold them."""
-    return replace(probe.fingerprint(views, canvas_heights_mm, embedder), all_round=True)
+    made = probe.fingerprint(views, canvas_heights_mm, embedder)
+    return replace(made, all_round=True, notes=tuple(dict.fromkeys(note for view in views for note in view.notes)))

@@ -21,7 +21,7 @@ from boneprint.superimpose import Solid
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
 
-LATERALITIES = ("L", "R")
+LATERALITIES = bone.LATERALITIES
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class Options:
             raise BoneprintError("--labels and --split both make several bones of a series; give one of them.")
         if self.labels and not self.labels.is_file():
             raise ReadError(f"{self.labels}: no such label map. Check the spelling after --labels.")
-        if self.laterality not in (None, *LATERALITIES):
-            raise BoneprintError(f"side '{self.laterality}', expected L or R.")
+        bone.check_stated_side(self.laterality, self.bone)
 
     @cached_property
     def prefix(self) -> str:
@@ -120,37 +119,44 @@ def specimens(scan: Scan, options: Options) -> list[Specimen]:
     if options.labels:
         labels = options.label_map
         parts = bone.by_labels(scan.volume, labels.labels_on(scan.volume), labels.names)
-        return _by_place([_judged(scan, p, options.prefix, p.bone or kind, options, p.laterality) for p in parts])
-    if options.split:
-        return [_judged(scan, part, options.prefix, kind, options, scan.laterality) for part in bone.split(scan.volume)]
-    whole = bone.Part("", bone.isolate(scan.volume))
-    return [_judged(scan, whole, options.prefix, kind, options, scan.laterality)]
+    elif options.split:
+        parts = bone.split(scan.volume)
+    else:
+        parts = [bone.Part("", bone.isolate(scan.volume))]
+    return _sides_checked([_judged(scan, part, part.bone or kind, options) for part in parts])
 
 
-def _judged(scan: Scan, part: bone.Part, prefix: str, kind: str, options: Options, said: str | None) -> Specimen:
-    """A specimen with its quality, and with what speaks against its side."""
+def _judged(scan: Scan, part: bone.Part, kind: str, options: Options) -> Specimen:
+    """A specimen with its quality, and with the side that is said of it."""
     quality = bone.quality_of(part.volume, scan.volume, coarsest_mm=scan.coarsest_mm, kind=kind)
-    side = options.laterality or said
-    notes = [*quality.notes]
-    if options.laterality and said and options.laterality != said:
-        notes.append(f"LATERALITY IN DOUBT: given as {options.laterality}, the file or label says {said}")
-    seen = bone.seen_side(part.volume, kind) if side and quality.complete else None
-    if seen and seen != side:
-        notes.append(f"LATERALITY IN DOUBT: said to be {side}, the shape of the {kind} in patient axes says {seen}")
-    return Specimen(part.volume, prefix + part.name, kind, side, quality, tuple(notes))
+    said = {"--side": options.laterality, "the label": part.laterality, "the file": scan.laterality}
+    side, doubts = bone.stated_side(said, kind)
+    return Specimen(part.volume, options.prefix + part.name, kind, side, quality, (*quality.notes, *doubts))
 
 
-def _by_place(found: list[Specimen]) -> list[Specimen]:
-    """Note where the left one of a pair lies to the right of the right one: labels or axes were exchanged."""
+def _sides_checked(found: list[Specimen]) -> list[Specimen]:
+    """Note what speaks against the side of each, by its shape and by where it lies beside its partner; or that nothing
+    could be checked.
+    """
     middles: dict[tuple[str, str | None], float] = {}
     for each in found:
         centre = (np.array(each.volume.hu.shape[::-1]) - 1) / 2
         middles[each.bone, each.laterality] = float(each.volume.to_patient(centre[None])[0, 0])
-    note = "LATERALITY IN DOUBT: the left one of the pair lies to the right of the right one"
-    crossed = {kind for kind, side in middles if side == "L" and middles[kind, "L"] < middles.get((kind, "R"), -np.inf)}
-    return [
-        replace(each, notes=(*each.notes, note)) if each.bone in crossed and each.laterality else each for each in found
-    ]
+    pairs = {kind for kind, side in middles if side == "L" and (kind, "R") in middles}
+    crossed = {kind for kind in pairs if middles[kind, "L"] < middles[kind, "R"]}
+    crossing = f"{bone.IN_DOUBT}: the left one of the pair lies to the right of the right one"
+    checked = []
+    for each in found:
+        notes = [*each.notes]
+        if each.laterality:
+            by_shape = bone.check_of_side(each.volume, each.bone, each.laterality, complete=each.quality.complete)
+            # Beside its partner is a check too, where the shape is none.
+            if by_shape and (by_shape.startswith(bone.IN_DOUBT) or each.bone not in pairs):
+                notes.append(by_shape)
+            if each.bone in crossed:
+                notes.append(crossing)
+        checked.append(replace(each, notes=tuple(notes)))
+    return checked
 
 
 def specimen_again(scan: Scan, part: str) -> Specimen:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneprint import read
+from boneprint.bone import check_stated_side, stated_side
 from boneprint.errors import ReadError
 from boneprint.nouns import Canvas, Enrolment, Fingerprint, Radiograph, Reference, canvas_for, canvas_of_height
 
@@ -129,6 +130,7 @@ def enrolment(
 
     Parameters
     ----------
+    laterality : goes before what the files say; disagreement is noted
     source : where they lie, or what stands in its place
     source_hash : of the content of their files; the same radiographs are never two references
     keep_views : keep the pictures, too
@@ -137,18 +139,25 @@ def enrolment(
     ------
     ReadError
         If a pixel spacing is unknown.
+    BoneprintError
+        If such a bone has no sides.
     """
+    check_stated_side(laterality, bone)
     canvas = common_canvas(radiographs)
+    # Numbers and not names: notes are kept, and paths are withheld where there is a site key.
+    files = {f"radiograph {number}": radiograph.laterality for number, radiograph in enumerate(radiographs, start=1)}
+    side, doubts = stated_side({"--side": laterality, **files}, bone.lower())
+    said = dict.fromkeys(note for radiograph in radiographs for note in radiograph.notes)
     reference = Reference(
         bone_id=hashlib.sha256(f"{source_hash}/{XRAY}".encode()).hexdigest()[:12],
         subject_id=subject_id,
         bone=bone.lower(),
-        laterality=laterality,
+        laterality=side,
         source=source,
         source_hash=source_hash,
         part=XRAY,
         canvas_mm=canvas.height_mm,
-        notes="; ".join(dict.fromkeys(note for radiograph in radiographs for note in radiograph.notes)) or None,
+        notes="; ".join((*said, *doubts)) or None,
     )
     angles = [_ANGLES_DEG.get((radiograph.view or "").upper(), np.nan) for radiograph in radiographs]
     return Enrolment(

@@ -121,3 +121,42 @@ def test_labels_of_another_scan_are_refused(tmp_path):
     found = read_labels(save(tmp_path / "seg.nii.gz", labels, far))
     with pytest.raises(ReadError, match="no label lies within the CT"):
         found.labels_on(Volume(np.zeros((5, 5, 5), np.int16), np.eye(4)))
+
+
+@pytest.mark.parametrize("stored", ["left first", "right first"])
+def test_a_grid_of_either_hand_holds_the_same_body(tmp_path, values, stored):
+    """Scanners' own converters store x to the left (negative determinant), others to the right."""
+    affine = np.diag([2.0, 3, 4, 1])
+    if stored == "left first":
+        values, affine = values[::-1], affine @ np.array([[-1, 0, 0, 5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    scan = load(save(tmp_path / "ct.nii", values, affine))
+    found = np.linalg.inv(scan.volume.affine) @ [-2.0, -6, 12, 1]  # the voxel at x 1, y 2, z 3 of the second
+    x, y, z = found[:3].round().astype(int)
+    body = values[::-1] if stored == "left first" else values
+    assert scan.volume.hu[z, y, x] == max(body[1, 2, 3], -1000)
+
+
+def test_transforms_that_mirror_each_other_are_refused(tmp_path, values):
+    image = nibabel.Nifti1Image(values, np.eye(4))
+    image.set_sform(np.diag([-1.0, 1, 1, 1]), code=1)
+    image.set_qform(np.eye(4), code=1)
+    nibabel.save(image, tmp_path / "ct.nii")
+    assert "mirror images" in refusal(tmp_path / "ct.nii")
+
+
+def test_an_image_that_was_stretched_into_a_template_is_refused(tmp_path, values):
+    image = nibabel.Nifti1Image(values, np.diag([2.0, 2, 2, 1]))
+    image.set_sform(np.diag([2.1, 2, 2, 1]), code=4)
+    nibabel.save(image, tmp_path / "ct.nii")
+    assert "rescaled" in refusal(tmp_path / "ct.nii")
+
+
+@pytest.mark.parametrize("written", ["along the lean", "across the slices"])
+def test_a_tilted_gantry_is_no_stretching(tmp_path, values, written):
+    lean = np.array([[1.0, 0, 0, 0], [0, 1, 0.6, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image(values, lean)
+    image.set_sform(lean, code=1)
+    image.set_qform(None, code=0)
+    image.header["pixdim"][3] = 2.0 if written == "across the slices" else np.hypot(0.6, 2)
+    nibabel.save(image, tmp_path / "ct.nii")
+    assert load(tmp_path / "ct.nii").volume.affine[:3, 2] == pytest.approx([0, -0.6, 2])

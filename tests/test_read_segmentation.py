@@ -79,6 +79,14 @@ def test_a_segmentation_of_some_slices_lies_where_it_belongs(tmp_path, two_bones
     assert list(read_labels(path).names.values()) == ["left Femur"]
 
 
+def test_a_segment_that_is_called_left_and_right_at_once_is_refused(tmp_path, two_bones):
+    _, slices, labels = two_bones
+    segments = [("left femur", codes.SCT.Femur, None, RIGHT)]
+    path = write_seg(tmp_path / "seg", slices, (labels == 2).astype(np.uint8), segments)
+    with pytest.raises(ReadError, match="both left and right"):
+        read_labels(path)
+
+
 def test_a_segmentation_among_ct_slices_is_set_aside(tmp_path, two_bones):
     _, slices, labels = two_bones
     write_seg(tmp_path / "ct/seg", slices, (labels == 1).astype(np.uint8), [("x", codes.SCT.Femur, None, None)])
@@ -192,13 +200,3 @@ def test_a_wrong_side_of_a_bone_is_flagged(left_bone, error):
         options = ingest.Options(laterality="R")
     (specimen,) = ingest.specimens(scan_of(volume, body_part=kind, laterality=side), options)
     assert any("LATERALITY IN DOUBT" in note for note in specimen.notes) == (error is not None)
-
-
-def test_a_side_that_contradicts_the_tag_is_flagged_for_any_bone():
-    """A radius tells nothing by its shape: the forearm turns, and nothing of it always faces the body."""
-    volume = rod()
-    assert bone.seen_side(bone.isolate(volume), "radius") is None
-    scan = scan_of(volume, body_part="radius", laterality="L")
-    for given, doubted in ((None, False), ("L", False), ("R", True)):
-        (specimen,) = ingest.specimens(scan, ingest.Options(laterality=given))
-        assert any("given as R, the file or label says L" in note for note in specimen.notes) == doubted

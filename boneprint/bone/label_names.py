@@ -18,6 +18,8 @@ _NO_BONE = re.compile(
     "arter(y|ies)|veins?|vena|vessels?|muscles?|nerves?|cord|canal|cartilages?|discs?|ligaments?|tendons?|marrow"
     "|gland|fat|background"
 )
+# [ctls]spine are DICOM's body parts (PS3.16, annex L). A mandible or a pelvis may come in halves, which have sides.
+_UNPAIRED = re.compile("skull|cranium|hyoid|[ctls]?spine|vertebrae?|sacrum|coccyx|sternum|manubrium")
 _LEFT = frozenset({"left", "l", "lt"})
 _RIGHT = frozenset({"right", "r", "rt"})
 
@@ -26,6 +28,16 @@ def is_bone(name: str) -> bool:
     """Whether a label of this name is a bone."""
     words = _words(name)
     return any(map(_BONE.fullmatch, words)) and not any(map(_NO_BONE.fullmatch, words))
+
+
+def has_side(name: str) -> bool:
+    """Whether what bears this name may be a left or a right one: not a vertebra, nor a sacrum, skull or breastbone.
+
+    The spine of a scapula is one of these no more than the scapula.
+    """
+    bones = [word for word in _words(name) if _BONE.fullmatch(word) or _UNPAIRED.fullmatch(word)]
+    named = set(bones) - {"bone", "bones"}
+    return not named or not all(map(_UNPAIRED.fullmatch, named))
 
 
 def is_dental(name: str) -> bool:

@@ -18,6 +18,7 @@ class Fingerprint:
     vectors : for each canvas height in mm, (P, D) float32 unit rows
     embedder : id of what made them
     all_round : whether the views show one bone from all sides, as those of a CT do
+    notes : sentences for the user about the CT
 
     Raises
     ------
@@ -28,6 +29,7 @@ class Fingerprint:
     vectors: Mapping[float, NDArray[np.float32]]
     embedder: str
     all_round: bool = False
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shapes = {np.shape(rows) for rows in self.vectors.values()}

@@ -21,6 +21,7 @@ class Radiograph:
     view : what is known of the direction, e.g. "AP", "ML", "axis 30"; or None.
     source : where it came from, for messages.
     notes : sentences for the user about what the reader had to do or cannot know.
+    laterality : "L" or "R" where the file names one side, else None.
 
     Raises
     ------
@@ -33,6 +34,7 @@ class Radiograph:
     view: str | None = None
     source: str = "radiograph"
     notes: tuple[str, ...] = ()
+    laterality: str | None = None
 
     def __post_init__(self) -> None:
         pixels = np.ascontiguousarray(self.pixels, dtype=np.float32)

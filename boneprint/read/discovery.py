@@ -95,12 +95,15 @@ class CtSource:
             coarsest_mm = float(volume.spacing_mm.max())
             subject_id, body_part, laterality = "", None, None
         else:
+            from boneprint.read.dicom.header import laterality_of
             from boneprint.read.dicom.series import load_series
 
             volume, notes, gap_mm = load_series(self.slices, fill_gaps=fill_gaps)
             coarsest_mm = max(gap_mm, *self.slices[0].spacing_mm)
             first = self.slices[0]
-            subject_id, body_part, laterality = first.subject_id, first.body_part, first.laterality
+            subject_id, body_part = first.subject_id, first.body_part
+            laterality, doubts = laterality_of(frozenset().union(*(header.sides for header in self.slices)))
+            notes = (*notes, *doubts)
         if not subject_id:
             subject_id = f"unknown-{self.source_hash[:8]}"
             notes = (*notes, "the file names no subject: give one with --subject")

@@ -23,6 +23,8 @@ _MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # metre, mm, micron (NIfTI-1.1); u
 _KNOWN_NAMES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 _INTENT_LABEL = 1002  # NIFTI_INTENT_LABEL
 _LARGEST_GRID = 2**30  # voxels, 2 GiB of HU: a whole body of 1500 slices has 0.4 of it; more is a decompression bomb
+_RESCALED = 0.005  # of a spacing: both are written in single precision, and two people differ by more
+_SINGULAR = 1e-9  # mm3: no voxel is so small
 _LABEL = re.compile(r'<Label\s[^>]*?Key="(\d+)"[^>]*>\s*(?:<!\[CDATA\[(.*?)\]\]>|([^<]*))\s*</Label>', re.DOTALL)
 
 
@@ -219,12 +221,45 @@ def _affine(path: Path, image: Any) -> NDArray[np.float64]:
             f"{path}: neither sform nor qform is set, expected a known orientation; left and right cannot be told. "
             "Convert the CT from DICOM again, with dcm2niix."
         )
+    _check_agreement(path, image)
     unit = _MM_PER_UNIT.get(int(image.header["xyzt_units"]) & 7, 1.0)
     affine = _RAS_TO_LPS @ np.asarray(image.affine, dtype=np.float64)
     affine[:3] *= unit
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < _SINGULAR:
         raise ReadError(f"{path}: the affine is singular, expected spacings above 0. Convert the CT again.")
     return affine
+
+
+def _check_agreement(path: Path, image: Any) -> None:
+    """Refuse a file whose two transforms are mirror images of each other, or whose sform stretches its voxels."""
+    spacings = np.abs(np.asarray(image.header.get_zooms()[:3], dtype=np.float64))
+    given = {name: np.asarray(matrix) for name, matrix in _transforms(image)}
+    hands = {name: bool(np.linalg.det(matrix[:3, :3]) > 0) for name, matrix in given.items()}
+    if len(set(hands.values())) > 1:
+        raise ReadError(
+            f"{path}: sform and qform are mirror images of each other, expected one orientation; left and right cannot "
+            "be told. Convert the CT from DICOM again, with dcm2niix."
+        )
+    matrix = np.asarray(image.affine)[:3, :3]
+    if abs(np.linalg.det(matrix)) < _SINGULAR:
+        return  # refused by the caller
+    steps, heights = np.linalg.norm(matrix, axis=0), 1 / np.linalg.norm(np.linalg.inv(matrix), axis=1)
+    # Of a tilted gantry some writers give the step along the lean, some that across the slices.
+    off = np.minimum(np.abs(steps - spacings), np.abs(heights - spacings))
+    if (off > _RESCALED * spacings).any():
+        raise ReadError(
+            f"{path}: the sform makes voxels of {_by(steps)}, the header says {_by(spacings)}: the image was brought "
+            "into another space and rescaled. Give the CT as the scanner made it."
+        )
+
+
+def _transforms(image: Any) -> list[tuple[str, Any]]:
+    both = (("sform", image.get_sform(coded=True)), ("qform", image.get_qform(coded=True)))
+    return [(name, matrix) for name, (matrix, code) in both if code]
+
+
+def _by(numbers: NDArray[np.float64]) -> str:
+    return " x ".join(f"{number:.3g}" for number in numbers)
 
 
 def _label_names(image: Any) -> dict[int, str]:

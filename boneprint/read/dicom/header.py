@@ -63,7 +63,8 @@ class SliceHeader:
     """What sorting, grouping and naming need to know of one CT slice: a file, or a frame of one (``frame``, from 0).
 
     ``spacing_mm`` is DICOM's (between rows, between columns); ``orientation`` holds the unit vectors of rising
-    column and rising row index, ``position_mm`` the centre of the first voxel, both in patient LPS.
+    column and rising row index, ``position_mm`` the centre of the first voxel, both in patient LPS. ``sides`` are all
+    that the tags name, of "L" and "R": more than one in a file that contradicts itself.
     """
 
     path: Path
@@ -73,7 +74,7 @@ class SliceHeader:
     instance: int
     subject_id: str
     body_part: str | None
-    laterality: str | None
+    sides: frozenset[str]
     shape: tuple[int, int]
     spacing_mm: tuple[float, float]
     orientation: NDArray[np.float64]
@@ -195,7 +196,7 @@ def _slice_header(path: Path, dataset: Dataset, frame: int = 0) -> SliceHeader:
         instance=int(dataset.get("InstanceNumber") or 0),
         subject_id=text(dataset, "PatientID"),
         body_part=text(dataset, "BodyPartExamined").lower() or None,
-        laterality=laterality_of(dataset),
+        sides=sides_of(dataset),
         shape=(int(_numbers(path, dataset, "Rows", 1)[0]), int(_numbers(path, dataset, "Columns", 1)[0])),
         spacing_mm=(float(spacing[0]), float(spacing[1])),
         orientation=_orientation(path, dataset),
@@ -252,10 +253,14 @@ def texts(dataset: Dataset, keyword: str) -> list[str]:
     return [" ".join(str(part).split())[:16] for part in ([value] if isinstance(value, str) else value)]
 
 
-def laterality_of(dataset: Dataset) -> str | None:
-    """Return "L" or "R" where a tag says so; paired, unpaired and unknown are None."""
-    for keyword in ("ImageLaterality", "FrameLaterality", "Laterality"):
-        side = text(dataset, keyword).upper()
-        if side in ("L", "R"):
-            return side
-    return None
+def sides_of(dataset: Dataset) -> frozenset[str]:
+    """Which of "L" and "R" the tags name; paired, unpaired and unknown are neither."""
+    named = (text(dataset, keyword).upper() for keyword in ("ImageLaterality", "FrameLaterality", "Laterality"))
+    return frozenset(side for side in named if side in ("L", "R"))
+
+
+def laterality_of(sides: frozenset[str]) -> tuple[str | None, tuple[str, ...]]:
+    """One side, or None; and a note where both are named."""
+    if len(sides) > 1:
+        return None, ("LATERALITY IN DOUBT: the tags name both L and R; give the side with --side",)
+    return next(iter(sides), None), ()

@@ -17,7 +17,7 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from boneprint.errors import BoneprintError, ReadError
 from boneprint.nouns import Radiograph
 from boneprint.read.content import refusal
-from boneprint.read.dicom.header import quiet, read_dataset, text, texts
+from boneprint.read.dicom.header import laterality_of, quiet, read_dataset, sides_of, text, texts
 from boneprint.read.dicom.pixels import stored_values
 from boneprint.read.dicom.shutter import beyond_shutters
 from boneprint.read.dicom.spacing import spacing_of
@@ -60,6 +60,7 @@ def read_dicom_radiograph(
             row_mm, column_mm = spacing.row_mm or _aspect(dataset)[0], spacing.column_mm or _aspect(dataset)[1]
             pixels, row_mm, column_mm, turned = _upright(dataset, pixels, row_mm, column_mm)
             written_view = text(dataset, "ViewPosition").upper() or None
+            side, doubts = laterality_of(sides_of(dataset))
     except ReadError:
         raise
     except Exception as error:  # a malformed tag raises when it is first looked at, as whatever it likes
@@ -67,9 +68,9 @@ def read_dicom_radiograph(
     pixels, square_mm = square_pixels(pixels, row_mm, column_mm)
     pixels, cleaned = tidied(pixels, may_be_inverted=False)
     spacing_mm = pixel_spacing_mm or (square_mm if known else None)
-    notes += [*(() if pixel_spacing_mm else spacing.notes), *turned, *cleaned]
+    notes += [*(() if pixel_spacing_mm else spacing.notes), *turned, *cleaned, *doubts]
     try:
-        return Radiograph(pixels, spacing_mm, view or written_view, str(path), tuple(notes))
+        return Radiograph(pixels, spacing_mm, view or written_view, str(path), tuple(notes), side)
     except BoneprintError as error:
         raise ReadError(f"{error} Check that the file is the radiograph you meant.") from error
 

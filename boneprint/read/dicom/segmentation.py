@@ -38,7 +38,9 @@ def read_segmentation(path: Path) -> LabelMap:
             volume = Segmentation.from_dataset(dataset, copy=False).get_volume(
                 combine_segments=True, skip_overlap_checks=True, rescale_fractional=False, dtype=np.uint16
             )
-            names = {int(segment.SegmentNumber): _name(segment) for segment in segments}
+            names = {int(segment.SegmentNumber): _name(path, segment) for segment in segments}
+    except ReadError:
+        raise
     except Exception as error:  # a damaged file raises whatever the parser stumbled over
         raise refusal(path, error, "Export the segmentation again, or convert it to NIfTI.") from error
     # highdicom: array axes are slice, row, column, and the affine maps indices in that order to patient LPS.
@@ -49,18 +51,27 @@ def read_segmentation(path: Path) -> LabelMap:
     return LabelMap(np.ascontiguousarray(labels), affine, names, str(path))
 
 
-def _name(segment: Dataset) -> str:
+def _name(path: Path, segment: Dataset) -> str:
     """Side and bone as the codes say them ("left femur"), else the label that a person typed.
 
     The type is what was segmented; where it is only "bone" or the like, the anatomic region says which. A modifier of
     either gives the side.
+
+    Raises
+    ------
+    ReadError
+        If codes and label name both sides.
     """
     kind, side = _coded(segment, "SegmentedPropertyTypeCodeSequence", "SegmentedPropertyTypeModifierCodeSequence")
     region, other = _coded(segment, "AnatomicRegionSequence", "AnatomicRegionModifierSequence")
     label = text(segment, "SegmentLabel")
-    named = (
-        region if kind.lower() in ("", "bone", "bone structure", "organ", "tissue", "anatomical structure") else kind
-    )
+    said = {word for each in (kind, side, region, other, label) for word in re.split("[^a-z]+", each.lower())}
+    if {"left", "right"} <= said:
+        raise ReadError(
+            f"{path}: segment {int(segment.SegmentNumber)} is called both left and right by its codes and label, "
+            "expected one side. Correct the segmentation."
+        )
+    named = region if kind.lower() in _SAYS_NOTHING else kind
     side = side or other or next((word for word in ("left", "right") if word in re.split("[^a-z]+", label.lower())), "")
     if not named:
         return label or f"segment {int(segment.SegmentNumber)}"
