@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the files")
-    parser.add_argument("-o", "--out", action="store_true", help="write benchmarks/results/fuzz_read.json")
+    parser.add_argument("-o", "--out", action="store_true", help="write benchmarks/results/fuzz_read-SEED.json")
     asked = parser.parse_args()
     shares = [range(first, asked.n, asked.jobs) for first in range(asked.jobs)]
     with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
@@ -186,7 +186,7 @@ def main() -> None:
     if asked.out:
         outcomes = {f"{kind}, {outcome}": count for (kind, outcome), count in sorted(counts.items())}
         figures = {"slowest_s": slowest, "peak_gib": peak, "wrong": [list(map(str, each)) for each in bad]}
-        write("fuzz_read", {"seed": asked.seed, "files": asked.n, "outcomes": outcomes, **figures})
+        write(f"fuzz_read-{asked.seed}", {"seed": asked.seed, "files": asked.n, "outcomes": outcomes, **figures})
     sys.exit(bool(bad))
 
 

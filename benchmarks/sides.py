@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20262)
     parser.add_argument("--bone", action="append", choices=KINDS, help="may be given several times; else all")
     parser.add_argument("--jobs", type=int, default=1, help="so many kinds at the same time")
-    parser.add_argument("-o", "--out", action="store_true", help="write benchmarks/results/sides.json")
+    parser.add_argument("-o", "--out", action="store_true", help="write benchmarks/results/sides-KIND.json")
     asked = parser.parse_args()
     print(f"seed {asked.seed}, {asked.n} ingests of each kind; {heading()}")
     kinds = asked.bone or KINDS
@@ -86,8 +86,8 @@ def main() -> None:
         for kind, counts in zip(kinds, pool.map(counted, kinds, repeat(asked.n), repeat(asked.seed)), strict=True):
             found[kind] = counts
             print(f"{kind}: {counts}", flush=True)
-    if asked.out:
-        write("sides", {"seed": asked.seed, "ingests": asked.n, "outcomes": found})
+            if asked.out:
+                write(f"sides-{kind}", {"seed": asked.seed, "ingests": asked.n, "outcomes": counts})
     sys.exit(any("UNNOTICED" in name or name == "sound, flagged" for counts in found.values() for name in counts))
 
 
