@@ -169,7 +169,8 @@ def search(
         return []
     reals = [real_name(surface, interior, given.seed) for surface, interior in real]
     enrolled = [*strangers, *reals]
-    gallery = matching.enrolled([rendered_bones.views_path(folder, name) for name in enrolled], embedder)
+    paths = [rendered_bones.views_path(folder, name) for name in enrolled]
+    gallery = matching.enrolled(paths, embedder, [surfaces[0].kind] * len(paths))
     probe_paths = [rendered_bones.probes_path(folder, name) for name in reals]
     probes = matching.probed(probe_paths, list(gallery.views), embedder)
     # Of the real ones a gallery holds the bone itself and the other side of its person, filled alike.

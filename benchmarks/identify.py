@@ -151,7 +151,9 @@ def score(wanted: Wanted, folder: Path, embedder: Embedder, given: argparse.Name
     names = probed + sorted(set(there) - set(probed))
     if len(names) < wanted.probed + wanted.others:
         print(f"{wanted.kind}: only {len(names)} of {wanted.probed + wanted.others} bones have been rendered")
-    gallery = matching.enrolled([rendered_bones.views_path(folder, n) for n in names], embedder)
+    gallery = matching.enrolled(
+        [rendered_bones.views_path(folder, n) for n in names], embedder, [wanted.kind] * len(names)
+    )
     probes = matching.probed([rendered_bones.probes_path(folder, n) for n in probed], list(gallery.views), embedder)
     found = matching.distances(gallery, probes)
     sizes = sorted({len(probed), len(names)})

@@ -29,16 +29,24 @@ _BONES_AT_ONCE = 500  # of a matrix product
 class Gallery:
     """Enrolled bones: by height of the canvas (mm), their numbers (B,) and views (B, V, D); N numbers in all.
 
-    ``missing`` are the numbers of bones that could not be enrolled.
+    ``missing`` are the numbers of bones that could not be enrolled; ``factors`` (N,) are what distances from each bone
+    are multiplied by.
     """
 
     views: dict[float, tuple[torch.Tensor, torch.Tensor]]
     bones: int
     missing: tuple[int, ...]
+    factors: NDArray[np.float64]
 
 
-def enrolled(paths: Sequence[Path], embedder: Embedder) -> Gallery:
-    """Embed the bones of some files, numbered in that order; the fingerprints are kept beside the pictures."""
+def enrolled(paths: Sequence[Path], embedder: Embedder, kinds: Sequence[str]) -> Gallery:
+    """Embed the bones of some files, numbered in that order; the fingerprints are kept beside the pictures.
+
+    Parameters
+    ----------
+    kinds : of each bone, by which its strangers are found
+    """
+    factors = np.ones(len(paths))
     kept: dict[float, list[tuple[int, torch.Tensor]]] = {}
     missing = []
     waiting = [path for path in paths if not _is_embedded(path, embedder)]
@@ -48,7 +56,9 @@ def enrolled(paths: Sequence[Path], embedder: Embedder) -> Gallery:
         if arrays is None:
             missing.append(number)
             continue
-        kept.setdefault(float(arrays["canvas_mm"]), []).append((number, torch.from_numpy(arrays["vectors"])))
+        canvas_mm, vectors = float(arrays["canvas_mm"]), arrays["vectors"]
+        factors[number] = embedder.cohort.factor(vectors, (kinds[number], canvas_mm))
+        kept.setdefault(canvas_mm, []).append((number, torch.from_numpy(vectors)))
     views = {
         canvas_mm: (
             torch.tensor([number for number, _ in held]),
@@ -56,7 +66,7 @@ def enrolled(paths: Sequence[Path], embedder: Embedder) -> Gallery:
         )
         for canvas_mm, held in kept.items()
     }
-    return Gallery(views, len(paths), tuple(missing))
+    return Gallery(views, len(paths), tuple(missing), factors)
 
 
 def _beside(path: Path, embedder: Embedder) -> Path:
@@ -127,8 +137,8 @@ def distances(gallery: Gallery, probes: Probes) -> dict[str, NDArray[np.float64]
             together = (frontal + lateral.roll(-few.shape[1] // 4, dims=2)) / 2
             joined[:, some.numpy()] = _squared(together.amax(dim=2))
     squared[:, list(probes.missing)] = joined[list(probes.missing)] = np.inf
-    found = dict(zip(SIDES, np.sqrt(squared)))
-    return {**found, BOTH: np.sqrt(squared.mean(axis=0)), JOINED: np.sqrt(joined)}
+    found = {**dict(zip(SIDES, squared)), BOTH: squared.mean(axis=0), JOINED: joined}
+    return {side: np.sqrt(each) * gallery.factors for side, each in found.items()}
 
 
 def _squared(cosine: torch.Tensor) -> NDArray[np.float64]:

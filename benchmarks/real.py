@@ -131,7 +131,9 @@ def skulls(folder: Path, given: argparse.Namespace, embedder: Embedder) -> dict[
     paths = [rendered_bones.views_path(folder, name) for name in names]
     paths += [rendered_bones.views_path(folder / "real", Path(other).parent.name) for other in OTHERS]
     first = len(paths)
-    gallery = matching.enrolled([*paths, *(rendered_bones.views_path(folder / "real", n) for n in SKULLS)], embedder)
+    paths += [rendered_bones.views_path(folder / "real", name) for name in SKULLS]
+    kinds = [kind for kind in STRANGERS for _ in range(given.among)]
+    gallery = matching.enrolled(paths, embedder, kinds + [""] * (len(paths) - len(kinds)))
     probes = matching.probed(
         [rendered_bones.probes_path(folder / "real", n) for n in SKULLS], list(gallery.views), embedder
     )

@@ -1,6 +1,9 @@
-"""Bones that nobody trains on and nobody is tested with: their views and radiographs, for fixing thresholds."""
+"""Bones that nobody trains on and nobody is tested with: their views and radiographs, for fixing thresholds.
 
-from collections.abc import Callable, Mapping
+And strangers, of whom only radiographs are needed: by them distances from a bone are measured (`embed.cohort`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 
 from boneprint import two_visits
 from boneprint._version import __version__
+from boneprint.embed.cohort import Cohort, FloatArray, Place
 from boneprint.evidence import ONE_PROBE, PAIR, TWO_PROBES
 from boneprint.evidence.metrics import Comparisons
 from boneprint.nouns import Radiograph, canvas_of_height
@@ -35,10 +39,16 @@ COUNTS: Final[Mapping[str, int]] = {
     "hip": 60,
 }
 
+# Strangers of each kind, of whom only radiographs are needed: one of each side.
+STRANGERS: Final = 60
+_FIRST_STRANGER = 10_000  # of the stream; calibration bones are numbered from 0
+
 _SESSIONS = (2, 3)  # visits after the first, each with a radiograph of every side
 # A canvas is calibrated where at least this share of the comparisons of one bone is made on it: on fewer than a
 # dozen nothing can be seen.
 _ENOUGH = 0.1
+
+NOBODY = Cohort()
 
 CONTENT = (
     f"enrolled from a first scan, probed after a second and a third one by another scanner, within "
@@ -64,12 +74,37 @@ def build(
     report: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[Path]]:
     """Render so many bones of each kind, one file each, or go on where an earlier run stopped."""
+    return _build(seed, {bone: range(count) for bone, count in counts.items()}, folder, workers, report)
+
+
+def build_strangers(
+    seed: int,
+    kinds: Iterable[str],
+    folder: Path,
+    *,
+    count: int = STRANGERS,
+    workers: int = 2,
+    report: Callable[[int, int], None] | None = None,
+) -> dict[str, list[Path]]:
+    """Render the radiographs of strangers of each kind, one file each, or go on where an earlier run stopped."""
+    numbers = range(_FIRST_STRANGER, _FIRST_STRANGER + count)
+    return _build(seed, dict.fromkeys(kinds, numbers), folder, workers, report)
+
+
+def _build(
+    seed: int,
+    numbers: Mapping[str, range],
+    folder: Path,
+    workers: int,
+    report: Callable[[int, int], None] | None,
+) -> dict[str, list[Path]]:
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {
-        bone: [folder / f"{__version__}-{seed}-{bone}-{index:04d}.npz" for index in range(count)]
-        for bone, count in counts.items()
-    }
-    listed = [(bone, index, path) for bone, each in paths.items() for index, path in enumerate(each)]
+    listed = [
+        (bone, index, folder / f"{__version__}-{seed}-{bone}-{index:04d}.npz")
+        for bone, each in numbers.items()
+        for index in each
+    ]
+    paths = {bone: [path for of, _, path in listed if of == bone] for bone in numbers}
     waiting = [each for each in listed if not each[2].exists()]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(_render, seed, *each) for each in waiting]
@@ -80,11 +115,40 @@ def build(
     return paths
 
 
-def measure(paths: list[Path], embedder: "Embedder") -> dict[str, Measured]:
+def cohort(paths: Mapping[str, list[Path]], strangers: Mapping[str, list[Path]], embedder: "Embedder") -> Cohort:
+    """How near strangers come to bones of each kind, on each canvas that enough of these are seen on.
+
+    Parameters
+    ----------
+    paths, strangers : of ``build`` and ``build_strangers``, by kind of bone
+    """
+    rows: dict[Place, FloatArray] = {}
+    usual: dict[Place, float] = {}
+    for bone, of_bone in paths.items():
+        enrolled: dict[float, list[FloatArray]] = {}
+        for arrays in map(_loaded, of_bone):
+            enrolled.setdefault(float(arrays["canvas_mm"]), []).append(_enrolled(arrays, embedder))
+        taken = [_radiograph(arrays, f"2-{side}") for arrays in map(_loaded, strangers[bone]) for side in SIDES]
+        for canvas_mm, bones in enrolled.items():
+            if len(bones) >= _ENOUGH * len(of_bone):
+                place = bone, canvas_mm
+                # As they will be read back.
+                rows[place] = embedder.embed(taken, canvas_of_height(canvas_mm)).astype(np.float16).astype(np.float32)
+                found = Cohort(rows)
+                usual[place] = float(np.mean([found.nearness(views, place) for views in bones]))
+    return Cohort(rows, usual)
+
+
+def measure(paths: list[Path], embedder: "Embedder", bone: str = "", strangers: Cohort = NOBODY) -> dict[str, Measured]:
     """Compare every one of some bones of ``build`` with every one, in each kind of comparison, as the product does.
 
     Enrolled bones are seen on their own canvas, and a probe on each of these that can hold it; two radiographs on the
     canvas that holds both.
+
+    Parameters
+    ----------
+    bone : their kind
+    strangers : by whom distances from an enrolled bone are measured
     """
     bones = [_loaded(path) for path in paths]
     taken = [_radiograph(arrays, f"{session}-{side}") for arrays in bones for side in SIDES for session in _SESSIONS]
@@ -99,9 +163,9 @@ def measure(paths: list[Path], embedder: "Embedder") -> dict[str, Measured]:
     # (side, picture, probed bone, enrolled bone): distance to the nearest view, infinite where none is compared
     nearest = np.full((*shape[1:], len(bones), len(bones)), np.inf)
     for column, (arrays, canvas_mm) in enumerate(zip(bones, own.tolist())):
-        views = torch.from_numpy(two_visits.all_round(arrays["pixels"].astype(np.float32)))
-        enrolled = embedder.embed_tensors(views, float(arrays["spacing_mm"]), canvas_of_height(canvas_mm)).cpu().numpy()
+        enrolled = _enrolled(arrays, embedder)
         apart = _distance((templates(canvas_mm) @ enrolled.T).max(axis=-1))
+        apart = apart * strangers.factor(enrolled, (bone, canvas_mm))
         held = np.vectorize(can_hold)(canvas_mm, sizes[..., 0])
         nearest[..., column] = np.where(held, apart, np.inf).transpose(1, 2, 0)
     fused = np.sqrt((nearest**2).mean(axis=0))
@@ -124,6 +188,14 @@ def measure(paths: list[Path], embedder: "Embedder") -> dict[str, Measured]:
     }
 
 
+def _enrolled(arrays: dict[str, NDArray[np.generic]], embedder: "Embedder") -> FloatArray:
+    """Views of a bone on its own canvas: (V, D)."""
+    views = torch.from_numpy(two_visits.all_round(arrays["pixels"].astype(np.float32)))
+    canvas = canvas_of_height(float(arrays["canvas_mm"]))
+    vectors: FloatArray = embedder.embed_tensors(views, float(arrays["spacing_mm"]), canvas).cpu().numpy()
+    return vectors
+
+
 def _distance(cosine: NDArray[np.floating]) -> NDArray[np.floating]:
     """Between unit vectors."""
     return np.asarray(np.sqrt(np.maximum(2 - 2 * cosine, 0)))
@@ -144,8 +216,9 @@ def _listed(distances: NDArray[np.floating]) -> Comparisons:
 def _render(seed: int, bone: str, index: int, path: Path) -> None:
     torch.set_num_threads(1)
     body = individual(seed, index, bone=bone, stream=CALIBRATION)
-    arrays = dict(two_visits.views(body))
-    for session in _SESSIONS:
+    stranger = index >= _FIRST_STRANGER
+    arrays = {} if stranger else dict(two_visits.views(body))
+    for session in _SESSIONS[:1] if stranger else _SESSIONS:
         taken = two_visits.probes(body, session=session)
         arrays.update({f"{session}-{name}": array for name, array in taken.items()})
     written = path.with_suffix(".tmp.npz")

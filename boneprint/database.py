@@ -16,9 +16,9 @@ from boneprint import embed, evidence, probe
 from boneprint.errors import BoneprintError, StoreError
 from boneprint.evidence.audit import Entry, Trail
 from boneprint.evidence.events import change_facts, named, search_facts
-from boneprint.index import Store, chosen, conditions, search
-from boneprint.index.reverse import search_all_round
-from boneprint.nouns import Candidate, Enrolment, Fingerprint, Reference, SearchResult, Threshold, Verification
+from boneprint.index import Store, chosen, conditions
+from boneprint.nouns import Enrolment, Fingerprint, Reference, SearchResult, Threshold, Verification
+from boneprint.ranking import Judge, ranked
 
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
@@ -125,8 +125,8 @@ class Database:
         return loaded
 
     @cached_property
-    def _calibrations(self) -> evidence.Calibrations:
-        return evidence.of_card(self._card)
+    def _judge(self) -> Judge:
+        return Judge.of(self._weights, self._card)
 
     def ingest(
         self,
@@ -347,7 +347,8 @@ class Database:
         Returns
         -------
         SearchResult
-            Candidates by distance. A candidate is a lead for an examiner, never an identification.
+            Candidates by distance, which is measured by how near strangers come to each bone (`embed.cohort`). A
+            candidate is a lead for an examiner, never an identification.
 
         Raises
         ------
@@ -371,59 +372,22 @@ class Database:
                 f"fingerprint of {template.embedder}, the database holds {self.store.embedder}; "
                 "embed the radiograph again with the database's embedder."
             )
-        ranked: list[Candidate] = []
-        proved_to = np.inf
-        scores: dict[str, float] = {}
-        canvases = gallery.canvases_mm
         # Bones on a canvas too small for what the probe shows cannot be it; they were not embedded for, nor searched.
-        fitting &= np.isin(canvases, list(template.vectors))
+        fitting &= np.isin(gallery.canvases_mm, list(template.vectors))
         if not fitting.any():
             raise BoneprintError(
                 f"the fingerprint was made for canvases of {sorted(template.vectors)} mm, which none of the bones "
                 "asked for uses; embed the radiograph again with this database open, or check its pixel spacing."
             )
-        for height in np.unique(canvases[fitting]):
-            subset = fitting & (canvases == height)
-            most = gallery.bones if all_scores else k
-            if template.all_round:
-                hits = search_all_round(
-                    gallery.rows, template.vectors[float(height)], most, np.flatnonzero(subset).astype(np.int64)
-                )
-            else:
-                hits = search(
-                    gallery,
-                    template.vectors[float(height)],
-                    most,
-                    subset=None if subset.all() else subset,
-                    exact=True if exact or all_scores else None,
-                )
-            proved_to = min(proved_to, hits.proved_to)
-            if all_scores:
-                scores |= {gallery.references[b].bone_id: float(d) for b, d in zip(hits.bones, hits.distances)}
-            for row, distance, views in zip(hits.bones[:k], hits.distances, hits.nearest_views):
-                reference = gallery.references[row]
-                judged = self._rule(template, reference, int(gallery.rows.ends[row] - gallery.rows.begins[row]))
-                candidate = Candidate(
-                    rank=0,
-                    reference=reference,
-                    distance=float(distance),
-                    angle_deg=float(gallery.angles_deg[views[0]]),
-                    threshold=judged.threshold,
-                    within_margin=judged.within(float(distance)),
-                    log10_lr=judged.log10_lr(float(distance)),
-                    uncalibrated=judged.uncalibrated,
-                    picture=gallery.picture(int(views[0])),
-                )
-                ranked.append(candidate)
-        ranked.sort(key=lambda candidate: candidate.distance)
+        found = ranked(gallery, template, fitting, self._judge, k, exact=exact, all_scores=all_scores)
         result = SearchResult(
-            candidates=tuple(replace(candidate, rank=rank) for rank, candidate in enumerate(ranked[:k], 1)),
+            candidates=found.candidates,
             bones=int(fitting.sum()),
             views=int(gallery.rows.counts()[fitting].sum()),
             generation=gallery.generation,
-            certified=sum(candidate.distance <= proved_to for candidate in ranked[:k]),
+            certified=sum(candidate.distance <= found.proved_to for candidate in found.candidates),
             seconds=time.perf_counter() - started,
-            scores=scores if all_scores else None,
+            scores=found.scores if all_scores else None,
         )
         self.record("search", *search_facts(result, template, asked, mirror=mirror))
         return result
@@ -485,17 +449,10 @@ class Database:
         gallery = self.store.gallery()
         counts = gallery.rows.counts()
         rules = (
-            self._rule(fingerprint, gallery.references[row], int(counts[row]))
+            self._judge.rule(fingerprint, gallery.references[row], int(counts[row]))
             for row in np.flatnonzero(chosen(gallery, conditions(where)))
         )
         return min((each.threshold for each in rules), key=lambda threshold: threshold.value)
-
-    def _rule(self, template: Fingerprint, reference: Reference, views: int) -> evidence.Rule:
-        """By what a probe's distance from a reference of so many views is judged."""
-        comparison, exact = _comparison(template, reference, views)
-        human = reference.species in (None, "human")  # as the bones are that weights are calibrated with
-        bone = reference.bone if human else f"{reference.species} {reference.bone}"
-        return evidence.rule(self._calibrations, comparison, bone, reference.canvas_mm, exact=exact)
 
     def verify(
         self,
@@ -561,21 +518,6 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _comparison(template: Fingerprint, reference: Reference, views: int) -> tuple[str, bool]:
-    """Which kind of comparison a probe and a reference make, and whether it is the very one that is calibrated.
-
-    A CT against one enrolled radiograph is what one radiograph is against an enrolled CT, with the roles exchanged.
-    """
-    radiographs, all_round = template.probes, True
-    if reference.part == probe.XRAY:
-        radiographs, all_round = (views, True) if template.all_round else (max(radiographs, views), False)
-    elif template.all_round:
-        return evidence.TWO_PROBES, False
-    if radiographs == 1:
-        return (evidence.ONE_PROBE if all_round else evidence.PAIR), True
-    return evidence.TWO_PROBES, all_round and radiographs == 2
 
 
 def verify(

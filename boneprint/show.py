@@ -126,6 +126,7 @@ def search_json(
 def _judged_json(candidate: "Candidate") -> dict[str, Any]:
     return {
         "distance": candidate.distance,
+        "factor": candidate.factor,
         "within_margin": candidate.within_margin,
         "log10_lr": candidate.log10_lr,
         "uncalibrated": candidate.uncalibrated,

@@ -12,6 +12,7 @@ from boneprint import calibration_set, ingest, training_set
 from boneprint._version import __version__
 from boneprint.embed import embedder_id, weights
 from boneprint.embed.card import name_of, read_card, write_card
+from boneprint.embed.cohort import write_cohort
 from boneprint.embed.embedder import Embedder
 from boneprint.embed.training import Schedule, learning_curve, train
 from boneprint.errors import BoneprintError
@@ -124,15 +125,17 @@ def calibrate_embedder(
             report("rendering calibration bones", done, total, "")
 
     paths = calibration_set.build(seed, bones, cache / "calibration", report=tell)
+    strangers = calibration_set.build_strangers(seed, bones, cache / "calibration", report=tell)
     card = read_card(out)
     said = (
         f"simulated human bones of the calibration stream, seed {seed}: in no training set and in no cohort that "
         f"`boneprint simulate` can make; {calibration_set.CONTENT}"
     )
     embedder = Embedder(out)
+    cohort = calibration_set.cohort(paths, strangers, embedder)
     calibration: dict[str, dict[str, object]] = {}
     for number, (bone, of_bone) in enumerate(paths.items(), 1):
-        for kind, found in calibration_set.measure(of_bone, embedder).items():
+        for kind, found in calibration_set.measure(of_bone, embedder, bone, cohort).items():
             fitted = calibrate(
                 found.comparisons,
                 kind=kind,
@@ -147,6 +150,7 @@ def calibrate_embedder(
         if report:
             report("calibrating", number, len(paths), bone)
     card["calibration"] = calibration
+    card["cohort"] = write_cohort(out, cohort) | {"bones": calibration_set.STRANGERS}
     write_card(out, card)
     return card
 

@@ -47,7 +47,7 @@ def test_half_a_turn_and_its_mirror_image_are_what_ingest_enrols():
 def test_a_cached_bone_has_the_fingerprints_of_its_radiographs(cache):
     embedder = load_embedder()
     (views,) = cache.glob("*/human-femur-31/00000-views.npz")
-    gallery = matching.enrolled([views], embedder)
+    gallery = matching.enrolled([views], embedder, ["femur"])
     ((canvas_mm, (_, vectors)),) = gallery.views.items()
     arrays = rendered_bones.load(views)
     pictures = two_visits.all_round(arrays["pixels"].astype(np.float32))
@@ -55,10 +55,10 @@ def test_a_cached_bone_has_the_fingerprints_of_its_radiographs(cache):
     expected = embedder.embed(radiographs, canvas_of_height(canvas_mm))
     assert ((vectors[0].cpu().numpy() * expected).sum(axis=1) > 1 - 1e-3).all()
     # They are kept beside the views, and embedded anew when these are.
-    again = matching.enrolled([views], embedder).views[canvas_mm][1]
+    again = matching.enrolled([views], embedder, ["femur"]).views[canvas_mm][1]
     assert torch.equal(vectors, again)
     rendered_bones.write(views, {**arrays, "pixels": arrays["pixels"][:, ::-1]})
-    assert not torch.allclose(vectors, matching.enrolled([views], embedder).views[canvas_mm][1], atol=0.1)
+    assert not torch.allclose(vectors, matching.enrolled([views], embedder, ["femur"]).views[canvas_mm][1], atol=0.1)
     rendered_bones.write(views, arrays)
 
 
@@ -68,12 +68,15 @@ def test_a_bone_is_as_far_as_its_nearest_view_and_two_probes_are_fused_as_the_pr
     views, probes = (each / np.linalg.norm(each, axis=-1, keepdims=True) for each in (views, probes))
     canvases = {240.0: [0, 2, 3], 480.0: [1, 5]}  # number 4 could not be enrolled
     gallery = matching.Gallery(
-        {mm: (torch.tensor(rows), torch.from_numpy(views[rows])) for mm, rows in canvases.items()}, 6, (4,)
+        {mm: (torch.tensor(rows), torch.from_numpy(views[rows])) for mm, rows in canvases.items()},
+        6,
+        (4,),
+        np.full(6, 2.0),
     )
     found = matching.distances(
         gallery, matching.Probes(dict.fromkeys(canvases, torch.from_numpy(probes)), np.zeros((3, 2, 3)), ())
     )
-    nearest = np.linalg.norm(views[None, None] - probes[:, :, None, None], axis=-1).min(axis=3)
+    nearest = 2 * np.linalg.norm(views[None, None] - probes[:, :, None, None], axis=-1).min(axis=3)
     nearest[:, :, 4] = np.inf
     np.testing.assert_allclose(found["AP"], nearest[:, 0], rtol=1e-5)
     np.testing.assert_allclose(found["ML"], nearest[:, 1], rtol=1e-5)
@@ -83,7 +86,7 @@ def test_a_bone_is_as_far_as_its_nearest_view_and_two_probes_are_fused_as_the_pr
     turned = [[0, 1], [1, 2], [2, 3], [3, 0]]
     joined = np.min([(squared[:, 0, :, ap] + squared[:, 1, :, ml]) / 2 for ap, ml in turned], axis=0)
     joined[:, 4] = np.inf
-    np.testing.assert_allclose(found["AP | ML"], np.sqrt(joined), rtol=1e-5)
+    np.testing.assert_allclose(found["AP | ML"], 2 * np.sqrt(joined), rtol=1e-5)
 
 
 def test_a_reduced_benchmark_writes_figures_for_both_galleries(cache, tmp_path, capsys):

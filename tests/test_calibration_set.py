@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from boneprint import calibration_set
+from boneprint.embed.cohort import MOST
 from boneprint.evidence import ONE_PROBE, PAIR, TWO_PROBES
 from boneprint.evidence.metrics import false_match_rate, false_non_match_rate
 from boneprint.simulate import BONES
@@ -75,3 +76,21 @@ def test_an_embedder_that_knows_every_bone_makes_no_error(two_bones, kind):
 
 def test_every_kind_that_is_simulated_is_calibrated_but_for_lumps_which_are_no_bones():
     assert set(calibration_set.COUNTS) == set(BONES) - {"lump"}
+
+
+def test_distances_from_a_bone_are_measured_by_how_near_strangers_come_to_it(two_bones, tmp_path):
+    """Two strangers in five look like bone 1, the others like nobody; each bone is alone on its canvas."""
+    strangers = []
+    for number in (1, 1, 0, 0, 0):
+        arrays = {name: rod(number, TALL) for name in ("2-AP", "2-ML")} | {"2-AP_mm": SPACING_MM, "2-ML_mm": SPACING_MM}
+        strangers.append(tmp_path / f"stranger-{len(strangers)}.npz")
+        np.savez(strangers[-1], **arrays)
+    cohort = calibration_set.cohort({"femur": two_bones}, {"femur": strangers}, Knowing())
+    assert cohort.strangers["femur", 560.0].shape == (10, 4)
+    assert cohort.usual == pytest.approx({("femur", 560.0): 0, ("femur", 140.0): 2**0.5})
+    plain = calibration_set.measure(two_bones, Knowing())[ONE_PROBE].comparisons
+    measured = calibration_set.measure(two_bones, Knowing(), "femur", cohort)[ONE_PROBE].comparisons
+    of_first = plain.second == 0
+    # Where strangers come as near as usual distances stay; where they are all but the bone itself they are at the limit.
+    np.testing.assert_allclose(measured.distance[of_first], plain.distance[of_first] / MOST, atol=1e-6)
+    np.testing.assert_allclose(measured.distance[~of_first], plain.distance[~of_first], atol=1e-6)

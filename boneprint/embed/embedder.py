@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from boneprint.embed import weights
 from boneprint.embed.card import SHIPPED, embedder_id, read_card
+from boneprint.embed.cohort import read_cohort
 from boneprint.embed.preprocess import canvas_pixels, normalise, place_all, preprocess
 from boneprint.nouns import Canvas, Radiograph
 
@@ -23,11 +24,13 @@ class Embedder:
     ----------
     id : name and weights hash; a store accepts the vectors of one id only
     card : training, calibration and limits, as in the JSON file beside the weights
+    cohort : strangers, by whom distances from a bone are measured
     """
 
     def __init__(self, path: Path = SHIPPED) -> None:
         network, self.card = weights.load(path)
         self.id = embedder_id(self.card)
+        self.cohort = read_cohort(path, self.card)
         self._device = weights.device()
         self._network = network.to(self._device)
 

@@ -77,10 +77,11 @@ class Threshold:
 class Candidate:
     """One bone of a search result.
 
-    ``angle_deg`` is the enrolled view nearest to the first probe, ``picture`` that view as a PNG file where the
-    database keeps pictures. ``threshold`` is the margin of this candidate's kind of bone. Where the embedder was not
-    calibrated for such a comparison (another kind or size of bone, more than two probes) ``uncalibrated`` says so in
-    words, ``threshold`` is the strictest that there is, and ``log10_lr`` is None.
+    ``distance`` is the distance of the fingerprints times ``factor``, which is more than 1 for a bone that strangers'
+    radiographs come nearer to than usual. ``angle_deg`` is the enrolled view nearest to the first probe, ``picture``
+    that view as a PNG file where the database keeps pictures. ``threshold`` is the margin of this candidate's kind of
+    bone. Where the embedder was not calibrated for such a comparison (another kind or size of bone, more than two
+    probes) ``uncalibrated`` says so in words, ``threshold`` is the strictest that there is, and ``log10_lr`` is None.
     """
 
     rank: int
@@ -91,6 +92,7 @@ class Candidate:
     within_margin: bool
     log10_lr: float | None
     uncalibrated: str | None
+    factor: float = 1.0
     picture: bytes | None = field(default=None, repr=False)
 
     @property
