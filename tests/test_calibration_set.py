@@ -81,7 +81,7 @@ def test_every_kind_that_is_simulated_is_calibrated_but_for_lumps_which_are_no_b
 def test_distances_from_a_bone_are_measured_by_how_near_strangers_come_to_it(two_bones, tmp_path):
     """Two strangers in five look like bone 1, the others like nobody; each bone is alone on its canvas."""
     strangers = []
-    for number in (1, 1, 0, 0, 0):
+    for number in (1, 1, 3, 3, 3):
         arrays = {name: rod(number, TALL) for name in ("2-AP", "2-ML")} | {"2-AP_mm": SPACING_MM, "2-ML_mm": SPACING_MM}
         strangers.append(tmp_path / f"stranger-{len(strangers)}.npz")
         np.savez(strangers[-1], **arrays)
@@ -91,6 +91,6 @@ def test_distances_from_a_bone_are_measured_by_how_near_strangers_come_to_it(two
     plain = calibration_set.measure(two_bones, Knowing())[ONE_PROBE].comparisons
     measured = calibration_set.measure(two_bones, Knowing(), "femur", cohort)[ONE_PROBE].comparisons
     of_first = plain.second == 0
-    # Where strangers come as near as usual distances stay; where they are all but the bone itself they are at the limit.
+    # Strangers come as near as usual to both; where that is no distance at all, the factor is at its limit.
     np.testing.assert_allclose(measured.distance[of_first], plain.distance[of_first] / MOST, atol=1e-6)
     np.testing.assert_allclose(measured.distance[~of_first], plain.distance[~of_first], atol=1e-6)
