@@ -36,6 +36,7 @@ _SPACING = click.option(
 )
 _PATHS = click.Path(path_type=Path)
 _MARKER = click.option("--marker-mm", type=float, metavar="MM", help="Diameter of a calibration ball in the picture.")
+_RULER = click.option("--ruler-mm", type=float, metavar="MM", help="Distance of the marks of a ruler in the picture.")
 _FRAME = click.option("--frame", type=click.IntRange(min=1), help="Of a DICOM file with several pictures.")
 _INVERT = click.option("--invert", is_flag=True, help="Bone is dark in the picture.")
 _SITE_KEY = click.option(
@@ -164,6 +165,7 @@ def ingest(
 @click.option("--species", help="E.g. human.")
 @_SPACING
 @_MARKER
+@_RULER
 @_FRAME
 @_INVERT
 @_SITE_KEY
@@ -180,6 +182,7 @@ def enrol(
     species: str | None,
     pixel_spacing: float | None,
     marker_mm: float | None,
+    ruler_mm: float | None,
     frame: int | None,
     invert: bool,
     site_key: Path | None,
@@ -194,7 +197,12 @@ def enrol(
     from boneprint.probe import as_radiographs
 
     radiographs = as_radiographs(
-        list(xray), pixel_spacing_mm=pixel_spacing, marker_mm=marker_mm, frame=frame, invert=invert
+        list(xray),
+        pixel_spacing_mm=pixel_spacing,
+        marker_mm=marker_mm,
+        ruler_mm=ruler_mm,
+        frame=frame,
+        invert=invert,
     )
     _tell_notes(radiographs)
     with Database.open(db, writable=True, weights=weights, operator=operator) as database:
@@ -266,6 +274,7 @@ def receive(
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many candidates.")
 @_SPACING
 @_MARKER
+@_RULER
 @_FRAME
 @_INVERT
 @click.option(
@@ -294,6 +303,7 @@ def search(
     k: int,
     pixel_spacing: float | None,
     marker_mm: float | None,
+    ruler_mm: float | None,
     frame: int | None,
     invert: bool,
     where: tuple[str, ...],
@@ -320,7 +330,14 @@ def search(
     folder = fetched(url) if (url := _url_of(given)) else None
     probes: Any = [Path(folder.name)] if folder else given
     if not is_ct(probes):
-        probes = as_radiographs(probes, pixel_spacing_mm=pixel_spacing, marker_mm=marker_mm, frame=frame, invert=invert)
+        probes = as_radiographs(
+            probes,
+            pixel_spacing_mm=pixel_spacing,
+            marker_mm=marker_mm,
+            ruler_mm=ruler_mm,
+            frame=frame,
+            invert=invert,
+        )
         _tell_notes(probes)
     if any_scale and (is_ct(probes) or all_scores):
         raise click.UsageError("--any-scale is for radiographs, and gives no distances of all bones.")

@@ -34,6 +34,7 @@ def as_radiograph(
     *,
     pixel_spacing_mm: float | None = None,
     marker_mm: float | None = None,
+    ruler_mm: float | None = None,
     frame: int | None = None,
     invert: bool = False,
 ) -> Radiograph:
@@ -43,7 +44,7 @@ def as_radiograph(
     ----------
     xray : path of a PNG, JPEG, TIFF or DICOM file; a Radiograph; or an array or tensor (H, W), bone bright
     pixel_spacing_mm : mm per pixel in the plane of the bone; goes before what the file says
-    marker_mm, frame, invert : of a file; see `boneprint.read.read_radiograph`
+    marker_mm, ruler_mm, frame, invert : of a file; see `boneprint.read.read_radiograph`
 
     Raises
     ------
@@ -56,7 +57,12 @@ def as_radiograph(
         return replace(xray, spacing_mm=pixel_spacing_mm)
     if isinstance(xray, str | Path):
         return read.read_radiograph(
-            xray, pixel_spacing_mm=pixel_spacing_mm, marker_mm=marker_mm, frame=frame, invert=invert
+            xray,
+            pixel_spacing_mm=pixel_spacing_mm,
+            marker_mm=marker_mm,
+            ruler_mm=ruler_mm,
+            frame=frame,
+            invert=invert,
         )
     if hasattr(xray, "detach"):
         xray = xray.detach().cpu().numpy()

@@ -37,16 +37,16 @@ def with_ball(pixels, row, column, diameter, value=250.0, blur=1.0):
 
 def test_a_picture_with_nothing_to_take_away_comes_back_as_it_is():
     pixels = limb()[:, 90:270]  # flesh from side to side
-    same, notes = tidied(pixels, may_be_inverted=True)
+    same, notes, _ = tidied(pixels, may_be_inverted=True)
     assert same is pixels
     assert notes == ()
 
 
 def test_an_inverted_limb_is_turned_round():
-    pixels, notes = tidied(255 - limb(), may_be_inverted=True)
+    pixels, notes, _ = tidied(255 - limb(), may_be_inverted=True)
     assert any("inverted" in note for note in notes)
     assert pixels[240, pixels.shape[1] // 2] > pixels[240, 5] + 100  # bone is brighter than air
-    kept, _ = tidied(255 - limb(), may_be_inverted=False)
+    kept, *_ = tidied(255 - limb(), may_be_inverted=False)
     assert kept[240, kept.shape[1] // 2] < kept[240, 5] - 100
 
 
@@ -57,7 +57,7 @@ def test_collimated_borders_are_taken_away(sides, grey):
     for side in sides:
         lines = {"left": pixels.T, "right": pixels.T[::-1], "top": pixels, "bottom": pixels[::-1]}[side]
         lines[:40] = grey
-    tidy, notes = tidied(pixels, may_be_inverted=True)
+    tidy, notes, _ = tidied(pixels, may_be_inverted=True)
     assert notes
     assert tidy.max() < 215
     assert tidy.size < pixels.size
@@ -70,7 +70,7 @@ def test_a_turned_collimator_is_darkened():
     y, x = np.mgrid[:480, :360]
     shut = x + 0.15 * y > 365
     pixels[shut] = 250
-    tidy, notes = tidied(pixels, may_be_inverted=True)
+    tidy, notes, _ = tidied(pixels, may_be_inverted=True)
     assert any("shutters" in note for note in notes)
     assert tidy.max() < 215
 
@@ -91,7 +91,7 @@ def test_shutters_are_darkened_however_soft_their_edge(width, sides, leans):
     for side in sides:
         shut = soft_edge(depths[side] - 90 - leans * (alongs[side] - 400), width)
         pixels = pixels * (1 - shut) + 250 * shut
-    tidy, notes = tidied(pixels.astype(np.float32), may_be_inverted=False)
+    tidy, notes, _ = tidied(pixels.astype(np.float32), may_be_inverted=False)
     assert any("shutters" in note for note in notes)
     assert tidy.max() < 215  # no shutter is left
     middle = tidy[len(tidy) // 2 - 50 : len(tidy) // 2 + 50]
@@ -102,7 +102,7 @@ def test_a_soft_frame_in_a_picture_of_unknown_polarity_does_not_pass_for_an_inve
     pixels = limb((960, 720))
     y, x = np.mgrid[:960, :720].astype(float)
     shut = soft_edge(np.minimum.reduce([y, 959 - y, x, 719 - x]) - 100, 30)
-    tidy, notes = tidied((pixels * (1 - shut) + 250 * shut).astype(np.float32), may_be_inverted=True)
+    tidy, notes, _ = tidied((pixels * (1 - shut) + 250 * shut).astype(np.float32), may_be_inverted=True)
     assert not any("inverted" in note for note in notes)
     assert tidy[len(tidy) // 2, tidy.shape[1] // 2] > FLESH + 40 > tidy[len(tidy) // 2, 5]
 
@@ -112,7 +112,7 @@ def test_a_limb_that_lies_along_the_border_is_no_shutter():
     flesh = np.sqrt(np.clip(1 - (x / 300) ** 2, 0, 1))  # a thigh cut off by the left border
     bone = np.sqrt(np.clip(1 - ((x - 90) / 45) ** 2, 0, 1))
     pixels = (AIR + 150 * flesh + 50 * bone + np.random.default_rng(0).normal(0, 1, x.shape)).astype(np.float32)
-    same, notes = tidied(pixels, may_be_inverted=False)
+    same, notes, _ = tidied(pixels, may_be_inverted=False)
     assert same is pixels
     assert notes == ()
 
@@ -125,7 +125,7 @@ def test_what_lies_beyond_a_round_field_is_as_dark_as_the_open_beam(outside, inv
     pixels = 255 - limb_ if inverted else limb_
     y, x = np.mgrid[:600, :600] - 299.5
     field = np.hypot(x, y) < 330  # cut by the sides of the picture, so that nothing is cropped
-    tidy, notes = tidied(np.where(field, pixels, outside).astype(np.float32), may_be_inverted=True)
+    tidy, notes, _ = tidied(np.where(field, pixels, outside).astype(np.float32), may_be_inverted=True)
     assert any("round field" in note for note in notes)
     assert any("inverted" in note for note in notes) == inverted
     off = (tidy - limb_)[np.hypot(x, y) < 320]
@@ -140,14 +140,14 @@ def test_a_burnt_in_scale_bar_is_painted_over():
     pixels[300:700, 650:653] = 255
     for row in range(300, 701, 40):
         pixels[row : row + 2, 640:653] = 255
-    tidy, notes = tidied(pixels, may_be_inverted=True)
+    tidy, notes, _ = tidied(pixels, may_be_inverted=True)
     assert any("scale bar" in note for note in notes)
     assert np.abs(tidy - clean).max() < 30  # skin is steep there
     assert np.array_equal(tidy[:, :600], clean[:, :600])
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_ruler_beside_the_limb_is_painted_over_and_its_marks_are_counted(turned):
+def test_a_ruler_beside_the_limb_is_painted_over_and_its_marks_give_the_scale(turned, tmp_path):
     """Lead marks as bright as bone, every fifth longer, 28.5 pixels apart, on a strip that shadows a little."""
     pixels = limb((960, 720))
     pixels[:, 30:90] += 12
@@ -155,13 +155,25 @@ def test_a_ruler_beside_the_limb_is_painted_over_and_its_marks_are_counted(turne
         row = round(25 + 28.5 * number)
         pixels[row : row + 4, 40 : 40 + (36 if number % 5 == 0 else 20)] += 90
     pixels = np.ascontiguousarray(pixels.T) if turned else pixels
-    tidy, notes = tidied(pixels, may_be_inverted=True)
-    (note,) = (note for note in notes if "ruler" in note)
-    apart = float(note.split("painted over: ")[1].split()[0])
+    tidy, notes, apart = tidied(pixels, may_be_inverted=True)
+    assert any("ruler" in note for note in notes)
     assert apart == pytest.approx(28.5, abs=0.1)
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "x.png")
+    known = read_radiograph(tmp_path / "x.png", ruler_mm=10.0)
+    assert known.spacing_mm == pytest.approx(10 / 28.5, rel=0.004)
     tidy = tidy.T if turned else tidy
     assert tidy[:, 35:85].max() < AIR + 40
     assert tidy[:, 300:420].max() == pixels.max()  # the shaft
+
+
+def test_a_ruler_that_is_not_there_or_competes_with_another_scale_is_refused(tmp_path):
+    Image.fromarray(limb((960, 720)).astype(np.uint8)).save(tmp_path / "x.png")
+    with pytest.raises(ReadError, match="no ruler found"):
+        read_radiograph(tmp_path / "x.png", ruler_mm=10.0)
+    with pytest.raises(ReadError, match="give one of them"):
+        read_radiograph(tmp_path / "x.png", ruler_mm=10.0, marker_mm=25.0)
+    with pytest.raises(ReadError, match="to 100 mm"):
+        read_radiograph(tmp_path / "x.png", ruler_mm=0.0)
 
 
 def test_letters_are_painted_over_and_bone_is_not():
@@ -169,7 +181,7 @@ def test_letters_are_painted_over_and_bone_is_not():
     ImageDraw.Draw(picture).text((30, 30), "R 7", fill=255, font_size=36)
     written = np.asarray(picture, dtype=np.float32)
     assert written.max() == 255
-    tidy, notes = tidied(written, may_be_inverted=True)
+    tidy, notes, _ = tidied(written, may_be_inverted=True)
     assert any("letters" in note for note in notes)
     assert tidy[:80, :120].max() < FLESH + 30
     assert tidy.max() == written[:, 170:].max()  # the shaft and its brightest ridge are as they were

@@ -22,6 +22,7 @@ class Radiograph:
     source : where it came from, for messages.
     notes : sentences for the user about what the reader had to do or cannot know.
     laterality : "L" or "R" where the file names one side, else None.
+    ruler_pixels : from mark to mark of a ruler that lay beside the limb, where one was found.
 
     Raises
     ------
@@ -35,6 +36,7 @@ class Radiograph:
     source: str = "radiograph"
     notes: tuple[str, ...] = ()
     laterality: str | None = None
+    ruler_pixels: float | None = None
 
     def __post_init__(self) -> None:
         pixels = np.ascontiguousarray(self.pixels, dtype=np.float32)

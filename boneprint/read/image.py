@@ -62,9 +62,9 @@ def read_image(path: Path, *, pixel_spacing_mm: float | None = None, view: str |
         raise refusal(path, error, "The picture is damaged; export it again as PNG, JPEG, TIFF or DICOM.") from error
     pixels, ratio_mm = square_pixels(pixels, row_mm or 1.0, column_mm or 1.0)
     spacing_mm = pixel_spacing_mm or (ratio_mm if row_mm else None)
-    pixels, notes = (pixels, ()) if ours else tidied(pixels, may_be_inverted=True)
+    pixels, notes, ruler_pixels = (pixels, (), None) if ours else tidied(pixels, may_be_inverted=True)
     try:
-        return Radiograph(pixels, spacing_mm, view or written_view, str(path), notes)
+        return Radiograph(pixels, spacing_mm, view or written_view, str(path), notes, None, ruler_pixels)
     except BoneprintError as error:
         raise ReadError(f"{error} Check that the file is the radiograph you meant.") from error
 

@@ -15,6 +15,7 @@ def read_radiograph(
     pixel_spacing_mm: float | None = None,
     view: str | None = None,
     marker_mm: float | None = None,
+    ruler_mm: float | None = None,
     frame: int | None = None,
     invert: bool = False,
 ) -> Radiograph:
@@ -26,6 +27,7 @@ def read_radiograph(
     pixel_spacing_mm : mm per pixel in the plane of the bone; overrules what the file says
     view : e.g. "AP"; overrules what the file says
     marker_mm : diameter of a calibration ball that lies in the plane of the bone; found, measured and painted over
+    ruler_mm : distance of the marks of a ruler that lies in the plane of the bone; found, measured and painted over
     frame : of a DICOM file with several pictures (fluoroscopy), counted from 1; None takes the one the file recommends
     invert : turn bright and dark round, where neither the file nor the picture tells that bone is shown dark
 
@@ -37,11 +39,12 @@ def read_radiograph(
     Raises
     ------
     ReadError
-        If the file is missing, no radiograph, damaged, the spacing given is no positive number, or no ball is found.
+        If the file is missing, no radiograph, damaged, the spacing given is no positive number, or no ball or ruler is
+        found.
     """
     path = Path(path)
-    if marker_mm is not None and pixel_spacing_mm is not None:
-        raise ReadError(f"{path}: a pixel spacing and a marker were given; give one of them.")
+    if sum(given is not None for given in (pixel_spacing_mm, marker_mm, ruler_mm)) > 1:
+        raise ReadError(f"{path}: two of pixel spacing, marker and ruler were given; give one of them.")
     if pixel_spacing_mm is not None and not (math.isfinite(pixel_spacing_mm) and pixel_spacing_mm > 0):
         raise ReadError(f"{path}: pixel spacing {pixel_spacing_mm} mm was given, expected a positive number of mm.")
     if path.is_dir():
@@ -54,7 +57,20 @@ def read_radiograph(
         from boneprint.read.marker import scaled_by_marker
 
         radiograph = scaled_by_marker(radiograph, marker_mm)
-    return radiograph
+    return radiograph if ruler_mm is None else _scaled_by_ruler(radiograph, ruler_mm)
+
+
+def _scaled_by_ruler(radiograph: Radiograph, ruler_mm: float) -> Radiograph:
+    if not 0.5 <= ruler_mm <= 100:
+        raise ReadError(f"{radiograph.source}: marks of a ruler {ruler_mm} mm apart, expected 0.5 to 100 mm.")
+    if radiograph.ruler_pixels is None:
+        raise ReadError(
+            f"{radiograph.source}: no ruler found, expected at least twelve marks evenly apart along one side of the "
+            "picture. Measure it and pass --pixel-spacing MM instead."
+        )
+    spacing_mm = ruler_mm / radiograph.ruler_pixels
+    note = f"pixel spacing {spacing_mm:.4f} mm from a ruler with marks {ruler_mm:g} mm apart"
+    return replace(radiograph, spacing_mm=spacing_mm, notes=(*radiograph.notes, note))
 
 
 def _as_stored(path: Path, pixel_spacing_mm: float | None, view: str | None, frame: int | None) -> Radiograph:

@@ -1,7 +1,7 @@
 """Scales in a radiograph: bars that a program burnt in, and the graduation of a ruler that lay beside the limb.
 
 Both are painted over with the grey beside them. Neither gives a pixel spacing by itself: what a mark stands for is
-written beside it, or is not. The note says how far the marks are apart.
+written beside it, or is not. How far a ruler's marks are apart is measured, for those who know what they stand for.
 """
 
 import numpy as np
@@ -28,10 +28,11 @@ _IN_LINE = 0.004  # of the longer side: how far the ends of marks on one ruler a
 _FEWEST_MARKS = 12
 _MOST_PIECES = 20_000  # noise
 _EVEN = 0.06  # of the distance of two marks; vertebrae and ribs differ by more
+_ONE_SCALE = 1.02  # by which two rulers, one along each side, may differ
 _EVENLY = 0.85  # of the marks are so evenly apart
 
 
-def without_scales(pixels: FloatImage) -> tuple[FloatImage, tuple[str, ...]]:
+def without_scales(pixels: FloatImage) -> tuple[FloatImage, tuple[str, ...], float | None]:
     """Paint scales over.
 
     Parameters
@@ -40,11 +41,13 @@ def without_scales(pixels: FloatImage) -> tuple[FloatImage, tuple[str, ...]]:
 
     Returns
     -------
-    (H, W) and notes: the input and none where there is no scale
+    (H, W) and notes, the input and none where there is no scale; and the pixels from mark to mark of the ruler, None
+    where there is none, or where two rulers disagree
     """
     span = range_of(pixels)
     ink = np.zeros(pixels.shape, dtype=bool)
     notes = []
+    rulers = []
     for turned, found in ((pixels, ink), (pixels.T, ink.T)):
         bars = _bars(turned, span)
         if bars.any():
@@ -55,16 +58,18 @@ def without_scales(pixels: FloatImage) -> tuple[FloatImage, tuple[str, ...]]:
         if apart:
             found |= ndimage.binary_dilation(enlarged(marks, turned.shape), iterations=turned.shape[0] // len(coarse))
             apart *= turned.shape[0] / len(coarse)
+            rulers.append(apart)
             notes.append(
                 f"a ruler was painted over: {apart:.1f} pixels from mark to mark. If it lay in the plane of the bone, "
-                f"pass --pixel-spacing (where marks are 10 mm apart: {10 / apart:.4f})"
+                "pass --ruler-mm MM, the distance of its marks"
             )
     if not notes:
-        return pixels, ()
+        return pixels, (), None
     beside = ndimage.distance_transform_edt(
         ndimage.binary_dilation(ink, iterations=2), return_distances=False, return_indices=True
     )
-    return pixels[tuple(beside)], tuple(dict.fromkeys(notes))
+    agreed = bool(rulers) and max(rulers) <= _ONE_SCALE * min(rulers)
+    return pixels[tuple(beside)], tuple(dict.fromkeys(notes)), float(np.mean(rulers)) if agreed else None
 
 
 def _bars(pixels: FloatImage, span: float) -> BoolImage:

@@ -32,7 +32,7 @@ _SAME_VALUE = 0.3  # of a letter's pixels that are as bright as any: burnt in, o
 _MOST_LETTERS = 400
 
 
-def tidied(pixels: FloatImage, *, may_be_inverted: bool) -> tuple[FloatImage, tuple[str, ...]]:
+def tidied(pixels: FloatImage, *, may_be_inverted: bool) -> tuple[FloatImage, tuple[str, ...], float | None]:
     """Turn an inverted picture round, darken what the beam did not reach, crop flat borders, paint over writing.
 
     Parameters
@@ -42,11 +42,12 @@ def tidied(pixels: FloatImage, *, may_be_inverted: bool) -> tuple[FloatImage, tu
 
     Returns
     -------
-    (H', W') float32 and what was done, as sentences for the user
+    (H', W') float32; what was done, as sentences for the user; and the pixels from mark to mark of a ruler, where
+    there was one
     """
     notes: list[str] = []
     if min(pixels.shape) < _SMALLEST or max(pixels.shape) > _LONGEST * min(pixels.shape) or np.ptp(pixels) == 0:
-        return pixels, ()
+        return pixels, (), None
     beyond = beyond_round_field(pixels)
     if beyond is not None:
         pixels = np.where(beyond, pixels[~beyond].min(), pixels)  # as padding is told by `is_inverted`
@@ -68,12 +69,12 @@ def tidied(pixels: FloatImage, *, may_be_inverted: bool) -> tuple[FloatImage, tu
     if (bottom - top, right - left) != pixels.shape:
         pixels = np.ascontiguousarray(pixels[top:bottom, left:right])
         notes.append("flat borders were cropped")
-    pixels, scales = without_scales(pixels)
+    pixels, scales, ruler_pixels = without_scales(pixels)
     notes += scales
     pixels, letters = _without_letters(pixels)
     if letters:
         notes.append(f"{letters} letters or markers burnt into the picture were painted over")
-    return pixels, tuple(notes)
+    return pixels, tuple(notes), ruler_pixels
 
 
 def is_inverted(pixels: FloatImage) -> bool:

@@ -66,11 +66,11 @@ def read_dicom_radiograph(
     except Exception as error:  # a malformed tag raises when it is first looked at, as whatever it likes
         raise refusal(path, error, "The DICOM tags are damaged; export the file again.") from error
     pixels, square_mm = square_pixels(pixels, row_mm, column_mm)
-    pixels, cleaned = tidied(pixels, may_be_inverted=False)
+    pixels, cleaned, ruler_pixels = tidied(pixels, may_be_inverted=False)
     spacing_mm = pixel_spacing_mm or (square_mm if known else None)
     notes += [*(() if pixel_spacing_mm else spacing.notes), *turned, *cleaned, *doubts]
     try:
-        return Radiograph(pixels, spacing_mm, view or written_view, str(path), tuple(notes), side)
+        return Radiograph(pixels, spacing_mm, view or written_view, str(path), tuple(notes), side, ruler_pixels)
     except BoneprintError as error:
         raise ReadError(f"{error} Check that the file is the radiograph you meant.") from error
 
