@@ -221,12 +221,15 @@ def _affine(path: Path, image: Any) -> NDArray[np.float64]:
             f"{path}: neither sform nor qform is set, expected a known orientation; left and right cannot be told. "
             "Convert the CT from DICOM again, with dcm2niix."
         )
+    broken = ReadError(f"{path}: the affine is singular, expected spacings above 0. Convert the CT again.")
+    if not all(np.isfinite(matrix).all() for _, matrix in _transforms(image)):
+        raise broken
     _check_agreement(path, image)
     unit = _MM_PER_UNIT.get(int(image.header["xyzt_units"]) & 7, 1.0)
     affine = _RAS_TO_LPS @ np.asarray(image.affine, dtype=np.float64)
     affine[:3] *= unit
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < _SINGULAR:
-        raise ReadError(f"{path}: the affine is singular, expected spacings above 0. Convert the CT again.")
+        raise broken
     return affine
 
 
