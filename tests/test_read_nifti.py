@@ -160,3 +160,11 @@ def test_a_tilted_gantry_is_no_stretching(tmp_path, values, written):
     image.header["pixdim"][3] = 2.0 if written == "across the slices" else np.hypot(0.6, 2)
     nibabel.save(image, tmp_path / "ct.nii")
     assert load(tmp_path / "ct.nii").volume.affine[:3, 2] == pytest.approx([0, -0.6, 2])
+
+
+def test_a_damaged_transform_beside_a_sound_one_is_refused(tmp_path, values):
+    path = save(tmp_path / "ct.nii", values, np.eye(4))
+    content = bytearray(path.read_bytes())
+    content[256:260] = np.float32(7.0).tobytes()  # quatern_b; of a unit quaternion none is above 1
+    path.write_bytes(content)
+    assert "orientation is damaged" in refusal(path)

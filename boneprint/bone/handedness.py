@@ -92,6 +92,7 @@ _KINDS = {
             _Sign("aaa", (0.10, 0.16), -0.20),
             _Sign("abb", (0.80, 0.88), 0.11),
         ),
+        roundest=0.95,
     ),
     # Inward: the head; the inner epicondyle, and the edge of the shaft above it, less deep than the outer one. Back:
     # the hollow for the tip of the elbow, and the epicondyles, with the joint in front of them.

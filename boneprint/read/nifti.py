@@ -222,7 +222,7 @@ def _affine(path: Path, image: Any) -> NDArray[np.float64]:
             "Convert the CT from DICOM again, with dcm2niix."
         )
     broken = ReadError(f"{path}: the affine is singular, expected spacings above 0. Convert the CT again.")
-    if not all(np.isfinite(matrix).all() for _, matrix in _transforms(image)):
+    if not all(np.isfinite(matrix).all() for _, matrix in _transforms(path, image)):
         raise broken
     _check_agreement(path, image)
     unit = _MM_PER_UNIT.get(int(image.header["xyzt_units"]) & 7, 1.0)
@@ -236,7 +236,7 @@ def _affine(path: Path, image: Any) -> NDArray[np.float64]:
 def _check_agreement(path: Path, image: Any) -> None:
     """Refuse a file whose two transforms are mirror images of each other, or whose sform stretches its voxels."""
     spacings = np.abs(np.asarray(image.header.get_zooms()[:3], dtype=np.float64))
-    given = {name: np.asarray(matrix) for name, matrix in _transforms(image)}
+    given = {name: np.asarray(matrix) for name, matrix in _transforms(path, image)}
     hands = {name: bool(np.linalg.det(matrix[:3, :3]) > 0) for name, matrix in given.items()}
     if len(set(hands.values())) > 1:
         raise ReadError(
@@ -256,8 +256,11 @@ def _check_agreement(path: Path, image: Any) -> None:
         )
 
 
-def _transforms(image: Any) -> list[tuple[str, Any]]:
-    both = (("sform", image.get_sform(coded=True)), ("qform", image.get_qform(coded=True)))
+def _transforms(path: Path, image: Any) -> list[tuple[str, Any]]:
+    try:
+        both = (("sform", image.get_sform(coded=True)), ("qform", image.get_qform(coded=True)))
+    except Exception as error:  # a quaternion that is none
+        raise refusal(path, error, "The orientation is damaged; convert the CT from DICOM again.") from error
     return [(name, matrix) for name, (matrix, code) in both if code]
 
 
