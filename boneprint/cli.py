@@ -946,3 +946,31 @@ def _check_exists(db: Path) -> None:
 
 if __name__ == "__main__":
     main()
+
+
+@main.command()
+@click.argument("old", type=_PATHS)
+@click.option("-o", "--out", required=True, type=_PATHS, help="The new database.")
+@_WEIGHTS
+@_OPERATOR
+@_JSON
+def reindex(old: Path, out: Path, weights: Path | None, operator: str | None, json_out: bool) -> None:
+    """Make a database for other weights: every bone of OLD is embedded anew, from what is kept of it.
+
+    Exit 1 where some could not be; OLD stays as it is. Stopped and called again it goes on.
+    """
+    from boneprint import show
+    from boneprint.reindex import reindex as made_anew
+
+    _check_exists(old)
+    with show.progress("embedding") as advance:
+        told = lambda bones, total: advance(bones, total, "")  # noqa: E731
+        done = made_anew(old, out, weights=weights, operator=operator, report=told)
+    if json_out:
+        failed = [{"bone_id": bone_id, "error": error} for bone_id, error in done.failed]
+        show.as_json({"made": list(done.made), "kept": list(done.kept), "failed": failed})
+    else:
+        for bone_id, error in done.failed:
+            click.echo(f"failed {bone_id}: {error}", err=True)
+        click.echo(f"{out}: {len(done.made)} bones embedded, {len(done.kept)} there already, {len(done.failed)} failed")
+    sys.exit(_NO if done.failed else 0)

@@ -226,10 +226,8 @@ class Database:
                     if species:
                         made = replace(made, reference=replace(made.reference, species=species.lower()))
                     batch.append(made)
-            if batch:
-                self._announce("ingest", [made.reference for made in batch])
             # One segment for one source: after a crash it is enrolled whole or not at all.
-            self.store.append(batch)
+            self.add(batch)
             for made in batch:
                 known.add((made.reference.source_hash, made.reference.part))
                 enrolled.append((made.reference, len(made.vectors)))
@@ -294,11 +292,16 @@ class Database:
         )
         if species:
             made = replace(made, reference=replace(made.reference, species=species.lower()))
-        self._announce("ingest", [made.reference])
-        self.store.append([made])
+        self.add([made])
         if self.store.worth_merging:
             self.store.checkpoint(grow=True)
         return IngestReport(((made.reference, len(made.vectors)),), (), (), time.perf_counter() - started)
+
+    def add(self, batch: Sequence[Enrolment]) -> None:
+        """Enrol what has been embedded with this database's weights: all of it becomes durable at once, or nothing."""
+        if batch:
+            self._announce("ingest", [made.reference for made in batch])
+        self.store.append(batch)
 
     def fingerprint(
         self, xrays: probe.Xray | Sequence[probe.Xray], *, pixel_spacing_mm: float | None = None, mirror: bool = False

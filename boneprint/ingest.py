@@ -189,12 +189,28 @@ def enrolled_view(candidate: Candidate) -> Radiograph | None:
     if candidate.picture:
         return from_png(candidate.picture, reference.source)
     try:
-        source = next(s for s in find_series(reference.source).sources if s.source_hash == reference.source_hash)
-        specimen = specimen_again(source.load(), reference.part)
-    except (BoneprintError, StopIteration):
+        upright = _enrolled_again(reference)
+    except BoneprintError:
         return None
-    upright, _ = bone.stand_up(specimen.volume)
     return drr.enrolment_view(upright, candidate.angle_deg, reference.source)
+
+
+def enrolled_views(reference: Reference) -> list[Radiograph]:
+    """All views of a bone, made again from its CT.
+
+    Raises
+    ------
+    BoneprintError
+        If the CT is no longer in its place, or a label map cut the bone out.
+    """
+    return drr.enrolment_views(_enrolled_again(reference), reference.source)
+
+
+def _enrolled_again(reference: Reference) -> Volume:
+    for source in find_series(reference.source).sources:
+        if source.source_hash == reference.source_hash:
+            return bone.stand_up(specimen_again(source.load(), reference.part).volume)[0]
+    raise BoneprintError(f"{reference.source}: the CT that was enrolled is not there any more.")
 
 
 def enrol(specimen: Specimen, scan: Scan, place: Path, options: Options, embedder: "Embedder") -> Enrolment:

@@ -331,7 +331,7 @@ def _check_embedder(path: Path, snapshot: Snapshot, embedder: str | None) -> Non
     if embedder is not None and embedder != found:
         raise StoreError(
             f"{path}: its fingerprints were made by {found}, expected {embedder}; the two cannot be compared. "
-            f"Ingest into another file with --db, or use the boneprint version or weights that made {found}."
+            f"Make another file of it with `boneprint reindex {path} -o NEW.h5`, or use the weights that made {found}."
         )
 
 
