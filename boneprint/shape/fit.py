@@ -15,29 +15,22 @@ MICCAI 1999 (contours of a shape model in few radiographs); G. P. Penney et al.,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
-from skimage.transform import resize
 
-from boneprint.drr import Pose
 from boneprint.errors import BoneprintError
 from boneprint.nouns import Radiograph
 from boneprint.shape.model import ShapeModel
+from boneprint.shape.sight import Picture, View, detail, rendered
+from boneprint.shape.starts import starts
 from boneprint.shape.surface import FloatArray, IntArray, Surface
-from boneprint.shape.thickness import thickness
 
-# Pixels along the model's diagonal: where poses are searched for, and of the stages, with steps, and how far along a
-# profile its like is looked for, in pixels. Contours in coarser pictures led away even from the true pose.
-_SEARCHED = 60
+# Pixels along the model's diagonal in each stage, with steps, and how far along a profile its like is looked for, in
+# pixels. Contours in coarser pictures led away even from the true pose.
 _STAGES = ((110, 12, 4.0), (200, 12, 3.0))
-_KEPT = 3  # of the starts, after the first stage
-# Starts: about the axis around what was given, in the plane, and of the first mode, which is a bone's size.
-_AXIS_DEG, _PLANE_DEG = (-20.0, -10.0, 0.0, 10.0, 20.0), tuple(float(turn) for turn in range(-15, 16, 5))
-_SIZES = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
-# How far the bone's middle may lie from the picture's, as a share of its sides.
-_OFF_MIDDLE = 0.35
+_BEGUN, _KEPT = 8, 3  # starts, and how many of them go on after the first stage
 # How far poses usually stray, degrees: nobody tilts a bone on purpose, and the nearest view is off by half a step.
 _AXIS_SD_DEG, _TILT_SD_DEG = 10.0, 4.0
 # Usual error of a contour's place as a share of the diagonal, 2.6 mm in a man's femur, and how many places along the
@@ -45,38 +38,8 @@ _AXIS_SD_DEG, _TILT_SD_DEG = 10.0, 4.0
 # 0.006 and 0.012 left 1.26, 1.11 and 1.29 mm.
 _ERROR_SHARE = 0.006
 _POINTS = 60.0
-# Thickness of the cortex as a share of the diagonal, from end to end of a femur, and how much less its inside absorbs.
-_CORTEX = (0.003, 0.004, 0.009, 0.012, 0.013, 0.011, 0.007, 0.004, 0.003)
-_INSIDE = 0.85
-# Pixels: what is smoothed away, what varies slowly, the window of a correlation, and half the length of a profile.
-_FINE, _BROAD, _WINDOW, _PROFILE = 1.0, 5.0, 4.0, 4.0
-_PROFILE_STEP = 0.5
-# What is darker than this share of the picture's median is air beside a limb.
-_AIR = 0.35
+_PROFILE, _PROFILE_STEP = 4.0, 0.5  # half the length of a profile, pixels
 _ALIKE = 0.5  # profiles that agree less than this are of something else
-
-
-@dataclass(frozen=True)
-class View:
-    """Where a picture was taken from: degrees about the axis, of tilt and in the plane; mm to the right and down."""
-
-    axis_deg: float
-    tilt_deg: float = 0.0
-    in_plane_deg: float = 0.0
-    right_mm: float = 0.0
-    down_mm: float = 0.0
-
-    def axes(self) -> FloatArray:
-        """(3, 3): rows are image right, image down and beam."""
-        return Pose(self.axis_deg, self.tilt_deg, self.in_plane_deg).axes()
-
-    def values(self) -> FloatArray:
-        """(5,), in the order of the attributes."""
-        return np.array([self.axis_deg, self.tilt_deg, self.in_plane_deg, self.right_mm, self.down_mm])
-
-    def placed(self, points: FloatArray) -> FloatArray:
-        """(N, 3) points in the picture: right, down and depth, mm."""
-        return points @ self.axes().T + [self.right_mm, self.down_mm, 0.0]
 
 
 _State = tuple[FloatArray, list[View]]  # modes in standard deviations, and a view for each picture
@@ -129,8 +92,7 @@ def fit_model(
         )
     mean = np.zeros(len(model.modes))
     diagonal = model.surface(mean).diagonal_mm
-    pyramid = [[_Picture.of(radiograph, diagonal / pixels) for radiograph in radiographs] for pixels, _, _ in _STAGES]
-    small = [_Picture.of(radiograph, diagonal / _SEARCHED) for radiograph in radiographs]
+    pyramid = [[Picture.of(radiograph, diagonal / pixels) for radiograph in radiographs] for pixels, _, _ in _STAGES]
     error_mm = error_share * diagonal
 
     def followed(begin: _State, first: int, last: int) -> _State:
@@ -141,111 +103,24 @@ def fit_model(
 
     def likeness(state: _State, stage: int) -> tuple[float, ...]:
         surface = model.surface(state[0])
-        return tuple(p.likeness(_rendered(surface, view, p)) for p, view in zip(pyramid[stage], state[1]))
+        return tuple(
+            p.likeness(rendered(surface, view, p.pixel_mm, p.shape)) for p, view in zip(pyramid[stage], state[1])
+        )
 
     begun = [mean] if start is None else [np.clip(start, -3, 3), mean]
-    states = [state for begin in begun for state in _placed_sizes(model, begin, small, angles_deg)]
+    found = starts(model, radiographs, angles_deg, begun, _BEGUN)
     # Which of many poses is right shows once contours have pulled a little.
-    states = [followed(state, 0, 1) for state in states]
+    states = [followed((start.modes, list(start.views)), 0, 1) for start in found]
     states = sorted(states, key=lambda state: -sum(likeness(state, 1)))[:_KEPT]
     best = max((followed(state, 1, len(_STAGES)) for state in states), key=lambda state: sum(likeness(state, -1)))
     return Fit(model.surface(best[0]), best[0], tuple(best[1]), likeness(best, -1))
-
-
-@dataclass(frozen=True, eq=False)
-class _Picture:
-    """A radiograph at the pixel size of a stage, without what varies slowly; ``valid`` is 0 at the limb's own rim."""
-
-    detail: FloatArray
-    valid: FloatArray
-    pixel_mm: float
-
-    @classmethod
-    def of(cls, radiograph: Radiograph, pixel_mm: float) -> "_Picture":
-        factor = radiograph.known_spacing_mm() / pixel_mm
-        size = [max(8, round(n * factor)) for n in radiograph.pixels.shape]
-        pixels = radiograph.pixels.astype(np.float64)
-        placed = resize(pixels, size, order=1, anti_aliasing=factor < 1)  # type: ignore[no-untyped-call]
-        # Skin and the ends of the limb are the strongest contours of all, and no bone's. In a picture of bone alone
-        # most is as dark as air, and nothing is masked.
-        air = placed < _AIR * np.median(placed)
-        rim = ndimage.binary_dilation(np.pad(air, 2, constant_values=bool(air.any())), iterations=2)[2:-2, 2:-2]
-        return cls(_detail(placed), 1.0 - rim, pixel_mm)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.detail.shape[0], self.detail.shape[1]
-
-    def likeness(self, rendered: FloatArray) -> float:
-        """Mean correlation in windows on and around the rendered bone; each counts the same, ends as much as shaft."""
-        ours, theirs = _detail(rendered), self.detail
-        a, b, aa, bb, ab = (
-            ndimage.gaussian_filter(each, _WINDOW, mode="nearest")
-            for each in (ours, theirs, ours * ours, theirs * theirs, ours * theirs)
-        )
-        near = ndimage.gaussian_filter((rendered > 0).astype(float), _WINDOW / 2) > 0.05
-        if not near.any():
-            return 0.0
-        # Where both are flat there is nothing to agree about but noise.
-        one, other = np.maximum(aa - a * a, 0), np.maximum(bb - b * b, 0)
-        floors = 0.05 * one[near].mean() + 1e-12, 0.05 * other[near].mean() + 1e-12
-        correlation = (ab - a * b) / np.sqrt((one + floors[0]) * (other + floors[1]))
-        return float((self.valid * correlation)[near].mean())
-
-
-def _rendered(surface: Surface, view: View, picture: _Picture) -> FloatArray:
-    """(H, W) what a picture would show of the bone, but for its scale: all of it less its softer inside."""
-    height = surface.vertices[:, 2]
-    share = (height - height.min()) / np.ptp(height)
-    cortex = np.interp(share, np.linspace(0, 1, len(_CORTEX)), _CORTEX) * surface.diagonal_mm
-    inner = surface.vertices - cortex[:, None] * surface.vertex_normals
-    scale = [1 / picture.pixel_mm, 1 / picture.pixel_mm, 1.0]
-    outside, inside = (
-        thickness(view.placed(points) * scale, surface.faces, picture.shape) for points in (surface.vertices, inner)
-    )
-    return outside - _INSIDE * inside
-
-
-def _placed_sizes(
-    model: ShapeModel, modes: FloatArray, pictures: Sequence[_Picture], angles_deg: Sequence[float]
-) -> list[_State]:
-    """The most alike poses for each of several sizes: with a wrong one only one end would fit."""
-    found = []
-    for step in _SIZES:
-        sized = modes + step * (np.arange(len(modes)) == 0)
-        surface = model.surface(sized)
-        found.append((sized, [_placed(surface, picture, angle)[1] for picture, angle in zip(pictures, angles_deg)]))
-    return found
-
-
-def _placed(surface: Surface, picture: _Picture, angle_deg: float) -> tuple[float, View]:
-    """The most alike of many poses of one shape; the place of each by correlation of evened details."""
-    best, found = -np.inf, View(angle_deg)
-    height, width = picture.shape
-    double = (2 * height, 2 * width)
-    there = np.fft.rfft2(_evened(picture.detail * picture.valid), s=double)
-    middle = [np.minimum(np.arange(2 * n), 2 * n - np.arange(2 * n)) <= _OFF_MIDDLE * n for n in picture.shape]
-    allowed = middle[0][:, None] & middle[1][None, :]
-    for axis in _AXIS_DEG:
-        for turn in _PLANE_DEG:
-            view = View(angle_deg + axis, 0.0, turn)
-            rendered = _rendered(surface, view, picture)
-            ours = _evened(_detail(rendered)) * (rendered > 0)
-            fitting = np.fft.irfft2(there * np.fft.rfft2(ours, s=double).conj(), s=double)
-            row, column = divmod(int(np.where(allowed, fitting, -np.inf).argmax()), 2 * width)
-            right, down = column - 2 * width * (column >= width), row - 2 * height * (row >= height)
-            likeness = picture.likeness(np.roll(rendered, (down, right), axis=(0, 1)))
-            if likeness > best:
-                best = likeness
-                found = replace(view, right_mm=right * picture.pixel_mm, down_mm=down * picture.pixel_mm)
-    return best, found
 
 
 def _stepped(
     model: ShapeModel,
     modes: FloatArray,
     views: Sequence[View],
-    pictures: Sequence[_Picture],
+    pictures: Sequence[Picture],
     angles_deg: Sequence[float],
     reach: float,
     error_mm: float,
@@ -296,7 +171,7 @@ def _contour(surface: Surface, view: View) -> tuple[IntArray, FloatArray, FloatA
 def _seen_moves(
     surface: Surface,
     view: View,
-    picture: _Picture,
+    picture: Picture,
     ends: IntArray,
     share: FloatArray,
     outward: FloatArray,
@@ -304,7 +179,7 @@ def _seen_moves(
 ) -> tuple[FloatArray, FloatArray]:
     """How far, mm outwards, each contour lies from where its rendered profile is found; and how well it is found."""
     points = _on_edges(view.placed(surface.vertices)[:, :2], ends, share) / picture.pixel_mm
-    ours = _detail(_rendered(surface, view, picture))
+    ours = detail(rendered(surface, view, picture.pixel_mm, picture.shape))
     half, far = round(_PROFILE / _PROFILE_STEP), round(reach / _PROFILE_STEP)
     profile = _along(ours, points, outward, half)
     seen = np.lib.stride_tricks.sliding_window_view(
@@ -348,15 +223,3 @@ def _along(picture: FloatArray, points: FloatArray, outward: FloatArray, half: i
     places = points[:, None] + steps[None, :, None] * outward[:, None] + middle
     found = ndimage.map_coordinates(picture, [places[..., 1], places[..., 0]], order=1, mode="nearest")
     return np.asarray(found)
-
-
-def _detail(picture: FloatArray) -> FloatArray:
-    """Without what varies slowly, and without the grain of single pixels."""
-    fine, broad = (ndimage.gaussian_filter(picture, sigma, mode="nearest") for sigma in (_FINE, _BROAD))
-    return np.asarray(fine - broad)
-
-
-def _evened(detail: FloatArray) -> FloatArray:
-    """As strong in a faint part of the picture as where it ends."""
-    strength = np.sqrt(ndimage.gaussian_filter(detail**2, _WINDOW, mode="nearest"))
-    return np.asarray(detail / (strength + 0.1 * strength.mean() + 1e-12))
