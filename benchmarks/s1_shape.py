@@ -2,63 +2,39 @@
 
 Gallery bones are simulated right femora of one seed, probes of another. Every bone is scanned coarsely; a gallery
 bone's 36 views are embedded as enrolment does, a probe's AP and ML are natural-looking radiographs (flesh, exposure,
-noise, a pose within 15 degrees). Nearest: the gallery surface whose fingerprints are nearest. SSM: the gallery's shape
-model fitted from there. Oracle: the gallery surface that matches best, by its truth. Real femora are filled with a
-simulated inside. All is kept in a cache folder, so that a run that was stopped goes on.
+noise, a pose within 15 degrees). Nearest: the gallery surface whose fingerprints are nearest, S1's choice. SSM: the
+gallery's shape model, loosened, fitted from there and from the mean. Nearest by SSM: the gallery surface that is
+nearest to that fit. Oracle: the gallery surface that matches best, by its truth. Real femora are filled with a
+simulated inside. Galleries are kept in a cache folder (`shape_gallery.py`), so that a run that was stopped goes on.
 """
 
 import argparse
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import report
 import torch
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from shape_gallery import SCANNERS, STEP_MM, Gallery, collect
 
-from boneprint import bone, drr, embed, views
-from boneprint.nouns import Radiograph, Volume, canvas_of_height
-from boneprint.shape import (
-    ShapeModel,
-    Surface,
-    Template,
-    build_model,
-    compare,
-    draw,
-    fit_model,
-    read_surface,
-    registered,
-)
-from boneprint.shape.align import refined_motion, rigid_motion
+from boneprint import bone, embed, views
+from boneprint.nouns import Volume
+from boneprint.shape import ShapeModel, Surface, compare, draw, fit_model, read_surface, registered, rough_rms_mm
+from boneprint.shape.align import rigid_motion
 from boneprint.shape.model import laid_together
-from boneprint.simulate import Scanner, individual
+from boneprint.simulate import individual
 
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "meshes" / "staple"
-PICTURES = Path(__file__).parent / "results" / "s1_shape"
+RESULTS = Path(__file__).parent / "results"
 SIDES = (0.0, 90.0)  # AP and ML
 KINDS = ("cat", "human", "real")
 SETTINGS = {"reduced": (24,), "full": (24, 100, 500)}
 S1 = {"rms_relative": 0.0073, "better_of_24": 2.6, "rms_mm": 0.86, "ssm_note": "its SSM was worse than nearest"}
 
-# Coarse, so that hundreds fit: 2 mm for people, 0.5 mm for cats.
-SCANNERS = {
-    "human": Scanner((2.0, 2.0, 2.0), soft_tissue_mm=26.0, blur_mm=1.0, noise_hu=14.0),
-    "cat": Scanner((0.5, 0.5, 0.5), soft_tissue_mm=8.0, blur_mm=0.25, noise_hu=14.0),
-}
-_CLOUD, _RANKED = 20_000, 2000  # points on a surface when the gallery is ranked
-STEP_MM = {"human": 2.2, "cat": 0.55}  # of the true surfaces' grid
-
-
-@dataclass(frozen=True, eq=False)
-class Gallery:
-    """Bones that may be chosen: true surfaces, fingerprints of 36 views each, canvases, and all in correspondence."""
-
-    surfaces: list[Surface]
-    vectors: list[NDArray[np.float32]]
-    canvases_mm: list[float]
-    model: ShapeModel
+_LIKELY = 12  # surfaces that are compared with a fitted one
+METHODS = ("nearest", "nearest_by_ssm", "ssm", "oracle")
 
 
 def main() -> None:
@@ -66,21 +42,25 @@ def main() -> None:
     parser.add_argument("--setting", choices=list(SETTINGS), default="reduced", help="galleries of 24; of 24, 100, 500")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="of probes; real: human gallery")
     parser.add_argument("--probes", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=18, help="of the gallery; probes are of the next seed")
+    parser.add_argument("--sizes", nargs="+", type=int, help="of galleries, instead of the setting's")
+    parser.add_argument("--seed", type=int, default=18, help="of the gallery")
+    parser.add_argument("--probe-seed", type=int, default=57, help="of the probes, and of their poses and exposures")
     parser.add_argument("--cache", type=Path, default=Path(".cache/s1_shape"), help="a stopped run goes on from here")
     parser.add_argument("--weights", type=Path, default=embed.SHIPPED, help="of another embedder than the shipped one")
     parser.add_argument("--name", default="s1_shape", help="of the JSON in benchmarks/results")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    print(report.heading(), f"seeds {given.seed} (gallery), {given.seed + 1} (probes)", sep="\n")
+    print(report.heading(), f"seeds {given.seed} (gallery), {given.probe_seed} (probes)", sep="\n")
     embedder = embed.load_embedder(given.weights)
     outcome: dict[str, object] = {}
     for kind in given.kinds:
-        for size in SETTINGS[given.setting]:
-            gallery = collect("cat" if kind == "cat" else "human", size, given, embedder)
-            outcome[f"{kind}, {size}"] = (
-                real(gallery, embedder, size) if kind == "real" else simulated(gallery, kind, size, given, embedder)
-            )
+        for size in given.sizes or SETTINGS[given.setting]:
+            gallery = collect("cat" if kind == "cat" else "human", size, given.seed, given.cache, embedder)
+            rows = real if kind == "real" else simulated
+            outcome[f"{kind}, {size}"] = {
+                "correspondence_cpu_s": round(gallery.seconds, 1),
+                **rows(gallery, kind, size, given, embedder),
+            }
     report.write(
         given.name,
         {
@@ -88,7 +68,7 @@ def main() -> None:
             "s1": S1,
             "embedder": embedder.id,
             "seed": given.seed,
-            "setting": given.setting,
+            "probe_seed": given.probe_seed,
             "measure": "RMS and Hausdorff of both directions after rigid alignment without scale, mm; relative to the "
             "diagonal of the true bone's box",
             "outcome": outcome,
@@ -101,18 +81,20 @@ def simulated(
 ) -> dict[str, object]:
     """Every simulated probe by every method."""
     rows = []
+    model = gallery.model.loosened()
     for index in range(given.probes):
-        body = individual(given.seed + 1, index, species=species, laterality="R")
+        body = individual(given.probe_seed, index, species=species, laterality="R")
         truth = Surface(*body.surface(step_mm=STEP_MM[species]), f"{species} {index}")
         volume, _ = body.scan(SCANNERS[species])
-        rows.append(measure(gallery, gallery.model, truth, volume, index, embedder))
+        rng = np.random.default_rng((given.probe_seed, index))
+        rows.append(measure(gallery, model, truth, volume, rng, embedder))
         print(f"{species}, {size}: {line(rows[-1])}", flush=True)
-    return summary(rows, f"{species}-{size}")
+    return summary(rows, f"{species}-{size}", given.name)
 
 
-def summary(rows: list[dict[str, object]], name: str) -> dict[str, object]:
+def summary(rows: list[dict[str, object]], name: str, folder: str) -> dict[str, object]:
     """All probes and their means; draws the best and the worst."""
-    pictures(rows, name)
+    pictures(rows, name, folder)
     for row in rows:
         del row["comparison"]
     found = {"probes": rows, "mean": means(rows)}
@@ -120,62 +102,48 @@ def summary(rows: list[dict[str, object]], name: str) -> dict[str, object]:
     return found
 
 
-def collect(species: str, size: int, given: argparse.Namespace, embedder: embed.Embedder) -> Gallery:
-    """The gallery's bones, from the cache where they are there."""
-    surfaces, vectors, canvases = [], [], []
-    folder = given.cache / f"{species}-{given.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for index in range(size):
-        body = individual(given.seed, index, species=species, laterality="R")
-        kept = folder / f"{index:04d}-{embedder.id.replace(':', '-')}.npz"
-        if not kept.exists():
-            surface = Surface(*body.surface(step_mm=STEP_MM[species]))
-            upright, pose = bone.stand_up(bone.isolate(body.scan(SCANNERS[species])[0]))
-            canvas = drr.canvas_of(upright, long=pose.long)
-            embedded = embedder.embed(drr.enrolment_views(upright, body.subject_id), canvas)
-            store(kept, vertices=surface.vertices, faces=surface.faces, vectors=embedded, canvas=canvas.height_mm)
-        with np.load(kept, allow_pickle=False) as found:
-            surfaces.append(Surface(found["vertices"], found["faces"], body.subject_id))
-            vectors.append(found["vectors"])
-            canvases.append(float(found["canvas"]))
-    kept = folder / f"model-{size}.npz"
-    if not kept.exists():
-        learnt = build_model(surfaces, bone="femur")
-        store(kept, shapes=learnt.shapes, faces=learnt.faces)
-    with np.load(kept, allow_pickle=False) as found:
-        return Gallery(surfaces, vectors, canvases, ShapeModel.learnt(found["shapes"], found["faces"], "femur"))
-
-
-def store(path: Path, **arrays: object) -> None:
-    written = path.with_suffix(".tmp.npz")
-    np.savez(written, **arrays)  # type: ignore[arg-type]
-    written.replace(path)
-
-
 def measure(
-    gallery: Gallery, model: ShapeModel, truth: Surface, volume: Volume, index: int, embedder: embed.Embedder
+    gallery: Gallery,
+    model: ShapeModel,
+    truth: Surface,
+    volume: Volume,
+    rng: np.random.Generator,
+    embedder: embed.Embedder,
 ) -> dict[str, object]:
     """One bone: its radiographs, the nearest bone, the fitted model, and the best bone that might have been chosen."""
-    rng = np.random.default_rng((77, index))
     pose = bone.find_pose(bone.isolate(volume))
     pictures = [views.natural(volume, pose=pose, **taken_from(rng, side)) for side in SIDES]
-    chosen = nearest(gallery, pictures, embedder)
-    near = compare(gallery.surfaces[chosen], truth)
+    chosen = gallery.nearest(pictures, embedder)
     clock = time.process_time()
-    fitted = fit_model(model, pictures, SIDES, start=model.coefficients(model.laid(gallery.model.shapes[chosen])))
+    fitted = fit_model(model, pictures, SIDES, start=model.coefficients(model.laid(gallery.shapes[chosen])))
     seconds = time.process_time() - clock
-    ssm = compare(fitted.surface, truth)
-    apart = np.array([quick_rms(Surface(shape, gallery.model.faces), truth) for shape in gallery.model.shapes])
-    best = compare(gallery.surfaces[int(apart.argmin())], truth)
+    known = [Surface(shape, gallery.template.surface.faces) for shape in gallery.shapes]
+    by_fit = nearest_surface(gallery, known, fitted.surface)
+    apart = np.array([rough_rms_mm(each, truth) for each in known])
+    shown = {
+        "nearest": gallery.surfaces[chosen],
+        "nearest_by_ssm": gallery.surfaces[by_fit],
+        "ssm": fitted.surface,
+        "oracle": gallery.surfaces[int(apart.argmin())],
+    }
+    compared = {name: compare(surface, truth) for name, surface in shown.items()}
     return {
         "bone": truth.source,
-        **{name: figures(each) for name, each in (("nearest", near), ("ssm", ssm), ("oracle", best))},
+        **{name: figures(each) for name, each in compared.items()},
         "better_than_nearest": int((apart < apart[chosen]).sum()),
+        "better_than_nearest_by_ssm": int((apart < apart[by_fit]).sum()),
         "likeness": [round(each, 3) for each in fitted.likeness],
         "axis_deg": [round(view.axis_deg, 1) for view in fitted.views],
         "fit_cpu_s": round(seconds, 1),
-        "comparison": ssm,
+        "comparison": compared["ssm"],
     }
+
+
+def nearest_surface(gallery: Gallery, known: list[Surface], fitted: Surface) -> int:
+    """Of the gallery, to a surface in its correspondence: the nearest of those whose vertices are nearest."""
+    apart = ((gallery.shapes - gallery.model.laid(fitted.vertices)) ** 2).sum(axis=(1, 2))
+    likely = np.argsort(apart)[:_LIKELY]
+    return int(likely[np.argmin([rough_rms_mm(known[at], fitted) for at in likely])])
 
 
 def taken_from(rng: np.random.Generator, side_deg: float) -> dict[str, object]:
@@ -188,50 +156,36 @@ def taken_from(rng: np.random.Generator, side_deg: float) -> dict[str, object]:
     }
 
 
-def nearest(gallery: Gallery, pictures: list[Radiograph], embedder: embed.Embedder) -> int:
-    """The bone whose views are nearest to both radiographs."""
-    heights = set(gallery.canvases_mm)
-    probes = {height: embedder.embed(pictures, canvas_of_height(height)) for height in heights}
-    alike = [known @ probes[height].T for known, height in zip(gallery.vectors, gallery.canvases_mm)]
-    distances = [float(np.sqrt((2 - 2 * each.max(axis=0)).mean())) for each in alike]
-    return int(np.argmin(distances))
+def real(gallery: Gallery, _: str, size: int, given: argparse.Namespace, embedder: embed.Embedder) -> dict[str, object]:
+    """Real femora as CT, by a model of simulated bones alone, and by one that other people's real ones joined.
 
-
-def quick_rms(surface: Surface, truth: Surface) -> float:
-    """RMS of both directions, for ranking: they stand in one frame, and need no search for a start."""
-    moved = surface.moved(refined_motion(surface, truth, np.eye(4) + shift(surface, truth), rough=True))
-    both = [cKDTree(b.sampled(_CLOUD)[0]).query(a.sampled(_RANKED)[0])[0] for a, b in ((moved, truth), (truth, moved))]
-    return float(np.sqrt(np.mean(np.square(both))))
-
-
-def shift(surface: Surface, truth: Surface) -> NDArray[np.float64]:
-    found = np.zeros((4, 4))
-    found[:3, 3] = truth.centre_mm - surface.centre_mm
-    return found
-
-
-def real(gallery: Gallery, embedder: embed.Embedder, size: int) -> dict[str, object]:
-    """Real right femora as CT, by a model of simulated bones alone, and by one that the other real ones joined."""
+    Left ones are mirrored.
+    """
     if not REAL.is_dir():
         return {"skipped": f"no real femora: {REAL} is not there"}
-    template = Template(Surface(gallery.model.mean, gallery.model.faces))
     # Laid as the model stands: whoever takes an AP turns the limb until it is one.
-    found = sorted(REAL.glob("*/femur_r.ply"))
+    found = sorted(REAL.glob("*/femur_?.ply"))
     bones = [replace(read_surface(path), source=f"{path.parent.name} {path.stem}") for path in found]
-    bones = [each.moved(rigid_motion(each, template.surface)) for each in bones]
-    shapes = [registered(template, each).vertices for each in bones]
+    bones = [each.mirrored() if each.source.endswith("_l") else each for each in bones]
+    people = [path.parent.name for path in found]
+    mean = Surface(gallery.model.mean, gallery.model.faces)
+    bones = [each.moved(rigid_motion(each, mean)) for each in bones]
+    volumes = [as_ct(each) for each in bones]
+    shapes = [registered(gallery.template, each).vertices for each in bones]
     outcome: dict[str, object] = {}
     for name in ("simulated bones alone", "with the other real ones"):
         rows = []
-        for index, (truth, volume) in enumerate((each, as_ct(each)) for each in bones):
-            model = gallery.model
+        model = gallery.model.loosened()
+        for index, (truth, volume) in enumerate(zip(bones, volumes)):
             if name != "simulated bones alone":
-                others = np.stack([shape for other, shape in enumerate(shapes) if other != index])
-                joined = laid_together(np.concatenate([gallery.model.shapes, others]))
-                model = ShapeModel.learnt(joined, gallery.model.faces, "femur")
-            rows.append(measure(gallery, model, truth, volume, 1000 + index, embedder))
+                others = np.stack([shape for shape, person in zip(shapes, people) if person != people[index]])
+                joined = laid_together(np.concatenate([gallery.shapes, others]))
+                model = ShapeModel.learnt(joined, gallery.model.faces, "femur").loosened()
+            rng = np.random.default_rng((given.probe_seed, 1000 + index))
+            rows.append(measure(gallery, model, truth, volume, rng, embedder))
             print(f"real, {name}, {size}: {line(rows[-1])}", flush=True)
-        outcome[name] = summary(rows, f"real-{size}" + ("" if name == "simulated bones alone" else "-joined"))
+        joined_name = f"real-{size}" + ("" if name == "simulated bones alone" else "-joined")
+        outcome[name] = summary(rows, joined_name, given.name)
     return outcome
 
 
@@ -274,26 +228,27 @@ def figures(comparison: object) -> dict[str, float]:
 def means(rows: list[dict[str, object]]) -> dict[str, object]:
     found: dict[str, object] = {
         method: {name: round(float(np.mean([row[method][name] for row in rows])), 5) for name in rows[0][method]}
-        for method in ("nearest", "ssm", "oracle")
+        for method in METHODS
     }
-    found["better_than_nearest"] = float(np.mean([row["better_than_nearest"] for row in rows]))
+    for name in ("better_than_nearest", "better_than_nearest_by_ssm"):
+        found[name] = float(np.mean([row[name] for row in rows]))
     found["ssm_below_nearest"] = round(1 - found["ssm"]["rms_mm"] / found["nearest"]["rms_mm"], 3)
     return found
 
 
 def line(row: dict[str, object]) -> str:
-    cells = [
-        f"{name} {row[name]['rms_mm']:.2f}/{row[name]['hausdorff_mm']:.1f}" for name in ("nearest", "ssm", "oracle")
-    ]
-    return f"{row['bone']}: {', '.join(cells)} mm; {row['better_than_nearest']} better; fit {row['fit_cpu_s']} s"
+    cells = [f"{name} {row[name]['rms_mm']:.2f}/{row[name]['hausdorff_mm']:.1f}" for name in METHODS]
+    better = f"{row['better_than_nearest']} and {row['better_than_nearest_by_ssm']} better"
+    return f"{row['bone']}: {', '.join(cells)} mm; {better}; fit {row['fit_cpu_s']} s"
 
 
-def pictures(rows: list[dict[str, object]], name: str) -> None:
+def pictures(rows: list[dict[str, object]], name: str, folder: str) -> None:
     """S1's Figure 5: the best and the worst of the model's alignments."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
+    place = RESULTS / folder
+    place.mkdir(parents=True, exist_ok=True)
     ordered = sorted((row["comparison"] for row in rows), key=lambda each: each.rms_mm)
     for which, each in (("best", ordered[0]), ("worst", ordered[-1])):
-        draw(PICTURES / f"{name}-{which}.png", each, f"{name}, {which}: model on {Path(each.b.source).name}")
+        draw(place / f"{name}-{which}.png", each, f"{name}, {which}: model on {Path(each.b.source).name}")
 
 
 if __name__ == "__main__":

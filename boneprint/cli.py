@@ -630,19 +630,21 @@ def compare(
 @_DB
 @click.option(
     "--method",
-    type=click.Choice(["nearest", "ssm"]),
+    type=click.Choice(["nearest", "ssm", "nearest-ssm"]),
     default="nearest",
     show_default=True,
-    help="The nearest bone's own surface, or a statistical shape model fitted to the X-rays.",
+    help="The nearest bone's own surface, a shape model fitted to the X-rays, or the bone nearest to that fit.",
 )
-@click.option("--model", type=_PATHS, help="ssm: file (HDF5) of the model; made of the gallery's bones if missing.")
+@click.option(
+    "--model", type=_PATHS, help="For a fit: file (HDF5) of the model; made of the gallery's bones if missing."
+)
 @click.option(
     "--angle",
     "angles",
     type=float,
     multiple=True,
     metavar="DEG",
-    help="ssm: direction of each X-ray about the long axis, 0 AP, 90 ML; by the nearest bone's views otherwise.",
+    help="For a fit: direction of each X-ray about the long axis, 0 AP, 90 ML; by the nearest bone's views otherwise.",
 )
 @click.option("--truth", type=_PATHS, help="The true surface, if known, to measure against; looks at every bone.")
 @_SPACING

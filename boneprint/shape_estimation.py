@@ -1,4 +1,4 @@
-"""From radiographs of an unknown bone to a surface: the nearest enrolled bone's, or a shape model's fitted to them."""
+"""From radiographs of an unknown bone to a surface: an enrolled bone's, or a shape model's fitted to them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +22,12 @@ from boneprint.shape import (
     fit_model,
     read_model,
     registered,
+    rough_rms_mm,
     surface_of,
     write_model,
 )
 
-METHODS = ("nearest", "ssm")
+METHODS = ("nearest", "ssm", "nearest-ssm")
 
 # Bones that a model is made of where the gallery has more: the nearest. Beyond a hundred little is gained.
 MODEL_BONES = 100
@@ -42,9 +43,9 @@ class Estimate:
     Attributes
     ----------
     surface : mm, in the upright frame of the nearest bone
-    method : "nearest" or "ssm"
-    nearest : the enrolled bone that looks most like the radiographs
-    model, fit : of "ssm"
+    method : one of `METHODS`
+    nearest : the enrolled bone that looks most like the radiographs; of "nearest-ssm" the one nearest to the fit
+    model, fit : of "ssm" and "nearest-ssm"
     truth : the estimate against the true surface, where that was given
     better, gallery : how many of how many enrolled bones match the truth better than the nearest one
     """
@@ -77,10 +78,11 @@ def estimate(
     ----------
     xrays : views of one bone, e.g. AP and ML
     method : "nearest": the surface of the nearest bone by fingerprint, made again from its CT (S1);
-        "ssm": a statistical shape model of the gallery's bones, fitted to the radiographs, the nearest as its start
+        "ssm": a statistical shape model of the gallery's bones, fitted to the radiographs, the nearest as one start;
+        "nearest-ssm": the surface of the enrolled bone nearest to that fit, of those a model is made of, of one side
     pixel_spacing_mm : mm per pixel in the plane of the bone; goes before what the files say
-    angles_deg : "ssm": of each about the long axis (0 = AP, 90 = ML), to within 20 degrees; None: those of the nearest
-        bone's nearest views, which may be further off
+    angles_deg : for a fit: of each about the long axis (0 = AP, 90 = ML), to within 20 degrees; None: those of the
+        nearest bone's nearest views, which may be further off
     where : only among such bones, as in `Database.search`
     model : file of a shape model; where there is none it is made of the gallery's bones and kept there
     truth : the bone's true surface, if known: the estimate is measured, and how many bones would have been better
@@ -100,19 +102,39 @@ def estimate(
         raise BoneprintError(
             f"{database.store.path}: no bone among these was enrolled from a CT, so none has a surface."
         )
-    nearest = scanned[0]
-    surface = surface_of_reference(nearest.reference)
+    nearest, surfaces = scanned[0], _Surfaces()
+    surface = surfaces.of(nearest)
     learnt = fit = None
-    if method == "ssm":
-        learnt = _model(scanned, Path(model) if model else None, report)
+    if method != "nearest":
+        alike = _alike(scanned)
+        learnt = _model(alike, surfaces, Path(model) if model else None, report)
         angles = angles_deg or _angles(database, radiographs, nearest.reference)
         fit = _fitted(learnt, radiographs, angles, nearest.reference, surface)
-    result = surface if fit is None else _sided(fit.surface, nearest.reference)
+        surface = _sided(fit.surface, nearest.reference)
+    if fit is not None and method == "nearest-ssm":
+        # Another side's bone would be the other bone's mirror image.
+        same = [each for each in alike if each.reference.laterality == nearest.reference.laterality]
+        apart = [rough_rms_mm(surfaces.of(each), surface) for each in same]
+        nearest = same[int(np.argmin(apart))]
+        surface = surfaces.of(nearest)
     if truth is None:
-        return Estimate(result, method, nearest, learnt, fit)
-    measured = compare(result, truth)
-    better = _better(scanned, truth, report)
-    return Estimate(result, method, nearest, learnt, fit, measured, better, len(scanned))
+        return Estimate(surface, method, nearest, learnt, fit)
+    measured = compare(surface, truth)
+    better = _better(scanned, scanned.index(nearest), surfaces, truth, report)
+    return Estimate(surface, method, nearest, learnt, fit, measured, better, len(scanned))
+
+
+class _Surfaces:
+    """Surfaces of enrolled bones, each made once."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Surface] = {}
+
+    def of(self, candidate: Candidate) -> Surface:
+        reference = candidate.reference
+        if reference.bone_id not in self._made:
+            self._made[reference.bone_id] = surface_of_reference(reference)
+        return self._made[reference.bone_id]
 
 
 def surface_of_reference(reference: Reference) -> Surface:
@@ -143,23 +165,27 @@ def _sided(surface: Surface, reference: Reference) -> Surface:
     return surface.mirrored() if reference.laterality == "L" else surface
 
 
-def _model(candidates: Sequence[Candidate], kept: Path | None, report: Report | None) -> ShapeModel:
-    """A model read, or made of the nearest bones of the nearest one's kind and size."""
+def _alike(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that a model is made of: the nearest of the nearest one's kind and size."""
+    first = candidates[0].reference
+    return [
+        each for each in candidates if (each.reference.bone, each.reference.canvas_mm) == (first.bone, first.canvas_mm)
+    ][:MODEL_BONES]
+
+
+def _model(alike: Sequence[Candidate], surfaces: _Surfaces, kept: Path | None, report: Report | None) -> ShapeModel:
+    """A model read, or made of these bones."""
     if kept is not None and kept.exists():
         return read_model(kept)
-    first = candidates[0].reference
-    alike = [
-        each.reference
-        for each in candidates
-        if (each.reference.bone, each.reference.canvas_mm) == (first.bone, first.canvas_mm)
-    ][:MODEL_BONES]
-    surfaces = []
-    for number, reference in enumerate(alike, 1):
-        surfaces.append(_sided(surface_of_reference(reference), reference))
+    right = []
+    for number, each in enumerate(alike, 1):
+        right.append(_sided(surfaces.of(each), each.reference))
         if report:
             report("surfaces", number, len(alike))
     learnt = build_model(
-        surfaces, bone=first.bone, report=(lambda done, total: report("model", done, total)) if report else None
+        right,
+        bone=alike[0].reference.bone,
+        report=(lambda done, total: report("model", done, total)) if report else None,
     )
     if kept is not None:
         write_model(kept, learnt)
@@ -179,7 +205,9 @@ def _fitted(
     nearest: Reference,
     surface: Surface,
 ) -> Fit:
-    """The model fitted to pictures from known directions, from the nearest bone's shape."""
+    """The model, loosened, fitted to pictures from known directions; the nearest bone's shape is one of the starts."""
+    if len(model.shapes):
+        model = model.loosened()
     template = Template(Surface(model.mean, model.faces))
     start = model.coefficients(model.laid(registered(template, _sided(surface, nearest)).vertices))
     if nearest.laterality == "L":
@@ -189,11 +217,13 @@ def _fitted(
     return fit_model(model, radiographs, angles, start=start)
 
 
-def _better(candidates: Sequence[Candidate], truth: Surface, report: Report | None) -> int:
-    """How many bones match the truth better than the first one."""
+def _better(
+    candidates: Sequence[Candidate], chosen: int, surfaces: _Surfaces, truth: Surface, report: Report | None
+) -> int:
+    """How many bones match the truth better than the chosen one."""
     apart = []
     for number, each in enumerate(candidates, 1):
-        apart.append(compare(surface_of_reference(each.reference), truth).rms_mm)
+        apart.append(compare(surfaces.of(each), truth).rms_mm)
         if report:
             report("gallery", number, len(candidates))
-    return int((np.array(apart) < apart[0]).sum())
+    return int((np.array(apart) < apart[chosen]).sum())

@@ -81,4 +81,4 @@ def estimate_text(estimate: "Estimate") -> None:
         print(f"shape model of {len(estimate.model.modes)} modes fitted; likeness of the pictures {likeness}")
     if estimate.truth is not None:
         comparison_text(estimate.truth)
-        print(f"{estimate.better} of {estimate.gallery} enrolled bones match the truth better than the nearest one")
+        print(f"{estimate.better} of {estimate.gallery} enrolled bones match the truth better than this one")

@@ -1,6 +1,7 @@
 """Surfaces compared: aligned from any start, measured as a k-d tree measures, and bad meshes said to be so."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from boneprint.cli import main
 from boneprint.errors import BoneprintError, ReadError
-from boneprint.shape import Surface, compare, decimated, mended, read_surface, write_surface
+from boneprint.shape import Surface, compare, decimated, mended, read_surface, rough_rms_mm, write_surface
 from boneprint.simulate import individual
 
 
@@ -81,6 +82,13 @@ def test_measures_do_not_depend_on_where_the_two_lay(femur, other):
     assert second.diagonal_mm == pytest.approx(first.diagonal_mm, rel=1e-6)
 
 
+def test_the_rough_measure_ranks_as_the_full_one_does(femur, other):
+    far = replace(femur, vertices=femur.vertices * [1.12, 1.12, 1.03])
+    shifted = other.moved(np.array([[1, 0, 0, 9.0], [0, 1, 0, -4], [0, 0, 1, 30], [0, 0, 0, 1.0]]))
+    for each in (shifted, far):
+        assert rough_rms_mm(each, femur) == pytest.approx(compare(each, femur).rms_mm, rel=0.08)
+
+
 def test_a_left_bone_fits_the_right_one_only_when_mirrored(femur):
     left = femur.mirrored()
     assert compare(left, femur, mirror=True).rms_mm <= 0.02
@@ -127,6 +135,67 @@ def test_what_is_no_surface_is_refused(tmp_path, content, said):
     (tmp_path / "bad.obj").write_text(content)
     with pytest.raises(BoneprintError, match=said):
         read_surface(tmp_path / "bad.obj")
+
+
+@pytest.mark.parametrize("ending", ["stl", "ply", "obj"])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("NaN", "NaN or infinite|cannot be read"),
+        ("metres", "probably in metres"),
+        ("one triangle", "1 triangles|cannot be read"),
+        ("empty file", "cannot be read|0 triangles"),
+        ("cut off", "cannot be read|0 triangles|damaged"),
+    ],
+)
+def test_a_bad_mesh_of_any_format_ends_with_code_2_and_says_why(tmp_path, femur, ending, fault, said):
+    good, bad = tmp_path / f"good.{ending}", tmp_path / f"bad.{ending}"
+    write_surface(good, femur)
+    vertices, faces = femur.vertices.copy(), femur.faces
+    if fault == "NaN":
+        vertices[faces[7]] = np.nan
+    elif fault == "metres":
+        vertices = vertices / 1000
+    elif fault == "one triangle":
+        faces = faces[:1]
+    bad.write_bytes(written(ending, vertices, faces))
+    if fault == "empty file":
+        bad.write_bytes(b"")
+    elif fault == "cut off":
+        bad.write_bytes(bad.read_bytes()[: 60 if ending == "obj" else 100])
+    done = CliRunner().invoke(main, ["compare", str(bad), str(good)])
+    assert done.exit_code == 2, done.output
+    assert re.search(said, done.output), done.output
+    assert f"bad.{ending}" in done.output
+
+
+def written(ending, vertices, faces):
+    """A mesh as another program may write it, faults and all."""
+    if ending == "obj":
+        lines = ["v {} {} {}".format(*xyz) for xyz in vertices] + ["f {} {} {}".format(*face) for face in faces + 1]
+        return "\n".join(lines).encode()
+    if ending == "ply":
+        head = ["ply", "format ascii 1.0", f"element vertex {len(vertices)}", *(f"property float {c}" for c in "xyz")]
+        head += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header"]
+        body = ["{} {} {}".format(*xyz) for xyz in vertices] + ["3 {} {} {}".format(*face) for face in faces]
+        return "\n".join([*head, *body, ""]).encode()
+    record = np.zeros(len(faces), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+    record["corners"] = vertices[faces]
+    return bytes(80) + np.uint32(len(faces)).tobytes() + record.tobytes()
+
+
+def test_an_open_and_a_split_mesh_are_compared_and_said_to_be_odd(tmp_path, femur):
+    odd = Surface(
+        np.concatenate([femur.vertices, femur.vertices * 0.2 + 200]),
+        np.concatenate([femur.faces[5:], femur.faces + len(femur.vertices)]),
+    )
+    for name, each in (("odd", odd), ("good", femur)):
+        write_surface(tmp_path / f"{name}.ply", each)
+    done = CliRunner().invoke(main, ["compare", str(tmp_path / "odd.ply"), str(tmp_path / "good.ply"), "--json"])
+    assert done.exit_code == 0, done.output
+    notes = " ".join(json.loads(done.stdout)["notes"])
+    assert "open" in notes
+    assert "separate pieces" in notes
 
 
 def test_nan_and_faces_without_vertices_are_refused(femur):

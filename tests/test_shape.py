@@ -1,6 +1,7 @@
 """Surfaces from CT, shape models of them, and models fitted to radiographs."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -29,6 +30,7 @@ from boneprint.shape import (
     write_surface,
 )
 from boneprint.shape.mesh import oddities
+from boneprint.shape.starts import starts
 from boneprint.shape.thickness import thickness
 from boneprint.simulate import Scanner, individual
 
@@ -125,6 +127,50 @@ def test_more_modes_hold_more_and_miss_less(model):
     assert (model.specificity() > 0).all()
 
 
+def test_what_a_model_misses_is_the_last_of_its_generalisation(model):
+    assert model.missed_mm() == pytest.approx(model.generalisation()[-1], rel=1e-4)
+
+
+def test_a_loosened_model_bends_as_its_own_does_not_but_moves_no_bone_as_a_whole(model, femora):
+    loose = model.loosened(2.0)
+    basis = loose.modes.reshape(len(loose.modes), -1)
+    assert basis @ basis.T == pytest.approx(np.eye(len(basis)), abs=1e-9)
+    # All that it knew is still there, as strong as it was.
+    for mode, deviation in zip(model.modes, model.deviations_mm):
+        share = loose.deviations_mm * (basis @ mode.ravel())
+        assert np.linalg.norm(share) >= 0.999 * deviation
+    added = (loose.deviations_mm**2).sum() - (model.deviations_mm**2).sum()
+    assert np.sqrt(added / len(model.mean)) == pytest.approx(2.0, rel=0.15)
+    stranger = registered(Template(Surface(model.mean, model.faces)), femur(0, seed=77)).vertices
+
+    def missed(by):
+        own = by.surface(by.coefficients(by.laid(stranger)))
+        return np.sqrt(((own.vertices - by.laid(stranger)) ** 2).sum(axis=1).mean())
+
+    assert missed(loose) < 0.7 * missed(model)
+    shift = np.broadcast_to([1.0, 0.0, 0.0], model.mean.shape).ravel() / np.sqrt(len(model.mean))
+    assert np.linalg.norm(basis @ shift) < 1e-6
+
+
+def test_a_model_without_its_shapes_cannot_say_what_it_misses(model):
+    with pytest.raises(BoneprintError, match="not known"):
+        replace(model, shapes=model.shapes[:0]).loosened()
+
+
+def test_a_bone_is_found_in_the_whole_picture_and_not_only_where_its_shaft_fits(model):
+    """The limb's own ends, and a shaft that fits anywhere along itself, led poses half a bone away."""
+    body = individual(18, 2, laterality="R")
+    volume, _ = body.scan(COARSE)
+    picture = views.natural(volume, angle_deg=8.0, in_plane_deg=-9.0, seed=4)
+    # Twice as much of the picture is empty on one side: the bone is not in its middle.
+    pixels = np.pad(picture.pixels, ((0, 90), (0, 0)), constant_values=picture.pixels.min())
+    (best, *_) = starts(model, [replace(picture, pixels=pixels)], [0.0], [np.zeros(len(model.modes))], 3)
+    (view,) = best.views
+    assert view.in_plane_deg == pytest.approx(-9.0, abs=4.5)
+    assert view.down_mm == pytest.approx(-45 * picture.known_spacing_mm(), abs=15.0)
+    assert abs(view.right_mm) < 15.0
+
+
 def test_the_modes_of_a_known_family_are_found():
     ball = Surface(*_icosphere(200))
     long, wide = np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0])
@@ -191,6 +237,14 @@ def test_a_fit_to_two_radiographs_comes_nearer_than_the_mean(model, femora):
     assert fitted.views[0].in_plane_deg == pytest.approx(4.0, abs=3.0)
 
 
+def test_a_fit_to_a_single_radiograph_comes_nearer_than_the_mean(model, femora):
+    volume, _ = individual(18, 2, laterality="R").scan(COARSE)
+    picture = views.natural(volume, angle_deg=3.0, in_plane_deg=-5.0, seed=6)
+    fitted = fit_model(model, [picture], [0.0])
+    error = compare(fitted.surface, femora[2], samples=4000).rms_mm
+    assert error < 0.7 * compare(model.surface(np.zeros(0)), femora[2], samples=4000).rms_mm
+
+
 def test_a_picture_of_a_left_bone_is_the_mirrored_one_of_a_right_bone(model):
     surface = model.surface(np.zeros(0))
     angle = 20.0
@@ -239,3 +293,17 @@ def test_shape_fits_a_model_of_the_gallery_and_keeps_it(tmp_path, bones_h5, prob
     assert json.loads(done.stdout)["modes"] == 3
     assert compare(read_surface(out), truth_of_person_2()).rms_mm < 3.0
     assert len(read_model(kept).shapes) == 4
+
+
+def test_shape_answers_with_the_enrolled_bone_nearest_to_the_fit(tmp_path, bones_h5, probe_pngs):
+    out, truth = tmp_path / "bone.stl", tmp_path / "truth.stl"
+    write_surface(truth, truth_of_person_2())
+    asked = ["shape", str(probe_pngs["ap"]), str(probe_pngs["ml"]), "--db", str(bones_h5), "-o", str(out), "--json"]
+    how = ["--method", "nearest-ssm", "--angle", "0", "--angle", "90", "--truth", str(truth)]
+    done = CliRunner().invoke(main, [*asked, *how])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["nearest"]["subject_id"] == f"SIM-{COHORT_SEED}-0002"
+    assert said["better_in_gallery"] == 0
+    assert said["truth"]["rms_mm"] < 0.8
+    assert len(said["likeness"]) == 2

@@ -6,7 +6,7 @@ The face is lazy: pymeshlab and torch are loaded by the first call that needs th
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from boneprint.shape.comparison import Comparison, Distances, compare
+    from boneprint.shape.comparison import Comparison, Distances, compare, rough_rms_mm
     from boneprint.shape.correspond import Template, registered
     from boneprint.shape.fit import Fit, fit_model
     from boneprint.shape.isosurface import surface_of
@@ -32,6 +32,7 @@ _HOMES = {
     "read_model": "model_file",
     "read_surface": "mesh",
     "registered": "correspond",
+    "rough_rms_mm": "comparison",
     "surface_of": "isosurface",
     "write_coloured": "picture",
     "write_model": "model_file",
@@ -54,6 +55,7 @@ __all__ = [
     "read_model",
     "read_surface",
     "registered",
+    "rough_rms_mm",
     "surface_of",
     "write_coloured",
     "write_model",

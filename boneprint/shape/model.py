@@ -3,7 +3,8 @@
 References
 ----------
 T. F. Cootes et al., Comput. Vis. Image Underst. 61(1), 38-59, 1995; R. H. Davies et al., IEEE Trans. Med. Imaging
-21(5), 525-537, 2002 (compactness, generalisation, specificity).
+21(5), 525-537, 2002 (compactness, generalisation, specificity); M. Lüthi et al., IEEE Trans. Pattern Anal. 40(8),
+1860-1873, 2018 (models augmented by a Gaussian process).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +20,9 @@ from boneprint.shape.surface import FloatArray, IntArray, Surface
 FEWEST = 3  # two surfaces have one mode, whatever they are
 _FIRST = 8  # surfaces whose mean becomes the template of all
 _PROCRUSTES_STEPS = 10
+# What no shape had bends smoothly: width of the kernel as a share of the diagonal, its waves along each axis, and how
+# many vertices they are found on.
+_BEND_WIDTH, _WAVES, _NODES = 0.12, 25, 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +80,51 @@ class ShapeModel:
         """Corresponding vertices (N, 3) moved rigidly onto the mean."""
         return _laid(vertices, self.mean)
 
+    def missed_mm(self) -> float:
+        """RMS between vertices by which all modes of all other shapes miss a shape.
+
+        The last of `generalisation`, from distances to affine hulls, so that hundreds of shapes take no longer.
+
+        Raises
+        ------
+        BoneprintError
+            If the model was read from a file that does not hold what it was learnt from.
+        """
+        count = len(self.shapes)
+        if count < FEWEST:
+            raise BoneprintError("what the model misses is not known: the shapes it was learnt from are not in it.")
+        flat = (self.shapes - self.mean).reshape(count, -1)
+        # Bordered by ones, since the shares of the others add up to 1; the ridge is far below any difference.
+        bordered = np.ones((count + 1, count + 1))
+        bordered[:-1, :-1] = flat @ flat.T
+        bordered[:-1, :-1] += 1e-9 * np.trace(bordered[:-1, :-1]) / count * np.eye(count)
+        bordered[-1, -1] = 0.0
+        squares = 1 / np.diag(np.linalg.inv(bordered))[:-1]
+        return float(np.sqrt(squares.mean() / len(self.mean)))
+
+    def loosened(self, missed_mm: float | None = None) -> "ShapeModel":
+        """The same model with freedom for what it does not know: smooth bending, as strong as what it misses.
+
+        Its modes span those of this one and the waves of a Gaussian process on the mean, which move no body as a whole.
+
+        Parameters
+        ----------
+        missed_mm : RMS between vertices; None: that by which the modes of all other shapes miss a shape
+        """
+        missed_mm = self.missed_mm() if missed_mm is None else missed_mm
+        width = _BEND_WIDTH * self.surface(np.zeros(0)).diagonal_mm
+        nodes = self.mean[np.linspace(0, len(self.mean) - 1, min(_NODES, len(self.mean))).astype(int)]
+        values, waves = np.linalg.eigh(_kernel(nodes, nodes, width))
+        values, waves = values[::-1][:_WAVES], waves[:, ::-1][:, :_WAVES]
+        # Nyström's extension from the nodes; the share of each coordinate in what is missed is a third.
+        spread = _kernel(self.mean, nodes, width) @ waves / np.sqrt(np.maximum(values, 1e-12))
+        bends = np.einsum("nw,xy->wxny", spread * missed_mm / np.sqrt(3), np.eye(3)).reshape(-1, self.mean.size)
+        motions = np.linalg.qr(_rigid(self.mean))[0]
+        bends -= (bends @ motions) @ motions.T
+        known = (self.modes * self.deviations_mm[:, None, None]).reshape(len(self.modes), -1)
+        _, deviations, modes = np.linalg.svd(np.concatenate([known, bends]), full_matrices=False)
+        return replace(self, modes=modes.reshape(-1, *self.mean.shape), deviations_mm=deviations)
+
     @cached_property
     def compactness(self) -> FloatArray:
         """(K,) share of all variance that the first k modes hold."""
@@ -117,9 +166,6 @@ def build_model(
 ) -> ShapeModel:
     """Bring surfaces into correspondence and learn how they vary.
 
-    The first ones are registered to the one of middle size; their mean is the template of all, so that no one of them
-    leaves its own features to the others.
-
     Parameters
     ----------
     surfaces : of one kind of bone and one side (mirror the others first), upright in frames that agree
@@ -133,12 +179,7 @@ def build_model(
     """
     if len(surfaces) < FEWEST:
         raise BoneprintError(f"shape model of {len(surfaces)} surfaces, expected at least {FEWEST}.")
-    by_size = sorted(range(len(surfaces)), key=lambda number: surfaces[number].diagonal_mm)
-    spread = [by_size[int(at)] for at in np.linspace(0, len(surfaces) - 1, min(_FIRST, len(surfaces)))]
-    middle = by_size[len(surfaces) // 2]
-    first = Template.of(surfaces[middle], vertices)
-    some = laid_together(np.stack([registered(first, surfaces[number], seed=seed).vertices for number in spread]))
-    template = Template(replace(first.surface, vertices=_laid(some.mean(axis=0), first.surface.vertices)))
+    template = common_template(surfaces, vertices=vertices, seed=seed)
     shapes = []
     for number, surface in enumerate(surfaces):
         shapes.append(registered(template, surface, seed=seed).vertices)
@@ -146,6 +187,19 @@ def build_model(
             report(number + 1, len(surfaces))
     laid = laid_together(np.stack(shapes))
     return ShapeModel.learnt(laid, template.surface.faces, bone)
+
+
+def common_template(surfaces: Sequence[Surface], *, vertices: int = VERTICES, seed: int = 0) -> Template:
+    """What all are registered to: the mean of a few of all sizes.
+
+    These are registered to the one of middle size; with their mean no one of them leaves its features to the others.
+    """
+    by_size = sorted(range(len(surfaces)), key=lambda number: surfaces[number].diagonal_mm)
+    spread = [by_size[int(at)] for at in np.linspace(0, len(surfaces) - 1, min(_FIRST, len(surfaces)))]
+    middle = by_size[len(surfaces) // 2]
+    first = Template.of(surfaces[middle], vertices)
+    some = laid_together(np.stack([registered(first, surfaces[number], seed=seed).vertices for number in spread]))
+    return Template(replace(first.surface, vertices=_laid(some.mean(axis=0), first.surface.vertices)))
 
 
 def laid_together(shapes: FloatArray) -> FloatArray:
@@ -156,6 +210,18 @@ def laid_together(shapes: FloatArray) -> FloatArray:
         shapes = np.stack([_laid(shape, mean) for shape in shapes])
         mean = shapes.mean(axis=0)
     return shapes
+
+
+def _kernel(points: FloatArray, nodes: FloatArray, width: float) -> FloatArray:
+    apart = ((points[:, None] - nodes) ** 2).sum(axis=2)
+    return np.asarray(np.exp(-0.5 * apart / width**2))
+
+
+def _rigid(points: FloatArray) -> FloatArray:
+    """(3N, 6) what small motions of the whole do to its vertices."""
+    about = points - points.mean(axis=0)
+    shifts = [np.broadcast_to(axis, points.shape).ravel() for axis in np.eye(3)]
+    return np.stack(shifts + [np.cross(axis, about).ravel() for axis in np.eye(3)], axis=1)
 
 
 def _laid(shape: FloatArray, onto: FloatArray) -> FloatArray:

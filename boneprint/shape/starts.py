@@ -85,7 +85,8 @@ class _Search:
     def __init__(self, picture: Picture, diagonal_mm: float) -> None:
         self._pixel_mm, self._diagonal_mm = picture.pixel_mm, diagonal_mm
         self._side = int(max(np.hypot(*picture.shape), 1.2 * diagonal_mm / picture.pixel_mm)) + 1
-        self._size = int(fft.next_fast_len(2 * self._side, real=True))
+        # A bone that is half out of the picture would come in again on the other side, and is not looked for.
+        self._size = int(fft.next_fast_len(round(1.5 * self._side), real=True))
         shown = evened(picture.detail) * picture.valid
         self._floor = _CLUTTER * float((shown**2).mean())
         turned = np.stack([self._turned(shown, turn) for turn in _PLANE_DEG]).astype(np.float32)
