@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-crash check lint bench bench-real bench-drr bench-embedding bench-s1 bench-index bench-read bench-shape docs clean
+.PHONY: help demo test test-slow test-crash check lint bench bench-real bench-drr bench-embedding bench-s1 bench-index bench-read bench-shape bench-surfaces docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s %s\n", $$1, $$2}'
@@ -59,8 +59,13 @@ $(DRR_RIVALS)/.done: benchmarks/drr_rivals.txt constraints.txt
 	@touch $@
 
 bench-shape: $(VENV)/.check ## S1's Table 1: surfaces by nearest bone and by shape model; SETTING=full adds galleries of 100 and 500
-	cd benchmarks && OMP_NUM_THREADS=1 $(abspath $(BIN))/python s1_shape.py --setting $(or $(SETTING),reduced) \
-		--cache $(abspath $(or $(SHAPE_CACHE),.cache/s1_shape))
+	cd benchmarks && for kind in $(or $(KINDS),cat human real); do \
+		OMP_NUM_THREADS=1 $(abspath $(BIN))/python s1_shape.py --kinds $$kind --name s1_shape_$$kind \
+			--setting $(or $(SETTING),reduced) --cache $(abspath $(or $(SHAPE_CACHE),.cache/s1_shape)) || exit 1; \
+	done
+
+bench-surfaces: $(VENV)/.check ## comparison of surfaces: 200 random starts, an offset, a k-d tree, 100,000 triangles
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/surfaces.py
 
 bench-read: $(VENV)/.check ## ingest throughput, injected laterality errors, 20,000 mutated files; 20 minutes
 	$(BIN)/python benchmarks/ingest.py

@@ -31,6 +31,9 @@ METHODS = ("nearest", "ssm", "nearest-ssm")
 
 # Bones that a model is made of where the gallery has more: the nearest. Beyond a hundred little is gained.
 MODEL_BONES = 100
+# How far a picture's direction may be from what the user says, and from that of a bone's nearest view: up to 40 degrees
+# were seen in femora from the side.
+_SAID_WITHIN_DEG, _VIEW_WITHIN_DEG = 24.0, 48.0
 _TOLERANCE_MM = 0.05  # decimation of surfaces from CT, far below what a voxel leaves open
 
 Report = Callable[[str, int, int], None]
@@ -81,8 +84,8 @@ def estimate(
         "ssm": a statistical shape model of the gallery's bones, fitted to the radiographs, the nearest as one start;
         "nearest-ssm": the surface of the enrolled bone nearest to that fit, of those a model is made of, of one side
     pixel_spacing_mm : mm per pixel in the plane of the bone; goes before what the files say
-    angles_deg : for a fit: of each about the long axis (0 = AP, 90 = ML), to within 20 degrees; None: those of the
-        nearest bone's nearest views, which may be further off
+    angles_deg : for a fit: of each about the long axis (0 = AP, 90 = ML), to within 24 degrees; None: those of the
+        nearest bone's nearest views, to within 48
     where : only among such bones, as in `Database.search`
     model : file of a shape model; where there is none it is made of the gallery's bones and kept there
     truth : the bone's true surface, if known: the estimate is measured, and how many bones would have been better
@@ -109,7 +112,8 @@ def estimate(
         alike = _alike(scanned)
         learnt = _model(alike, surfaces, Path(model) if model else None, report)
         angles = angles_deg or _angles(database, radiographs, nearest.reference)
-        fit = _fitted(learnt, radiographs, angles, nearest.reference, surface)
+        within_deg = _SAID_WITHIN_DEG if angles_deg else _VIEW_WITHIN_DEG
+        fit = _fitted(learnt, radiographs, angles, within_deg, nearest.reference, surface)
         surface = _sided(fit.surface, nearest.reference)
     if fit is not None and method == "nearest-ssm":
         # Another side's bone would be the other bone's mirror image.
@@ -202,6 +206,7 @@ def _fitted(
     model: ShapeModel,
     radiographs: Sequence[Radiograph],
     angles: Sequence[float],
+    within_deg: float,
     nearest: Reference,
     surface: Surface,
 ) -> Fit:
@@ -214,7 +219,7 @@ def _fitted(
         # A left bone's picture, turned round, is that of its mirror image from the mirrored direction.
         radiographs = [replace(each, pixels=each.pixels[:, ::-1]) for each in radiographs]
         angles = [-angle for angle in angles]
-    return fit_model(model, radiographs, angles, start=start)
+    return fit_model(model, radiographs, angles, within_deg=within_deg, start=start)
 
 
 def _better(

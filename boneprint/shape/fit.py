@@ -31,8 +31,8 @@ from boneprint.shape.surface import FloatArray, IntArray, Surface
 # pixels. Contours in coarser pictures led away even from the true pose.
 _STAGES = ((110, 12, 4.0), (200, 12, 3.0))
 _BEGUN, _KEPT = 8, 3  # starts, and how many of them go on after the first stage
-# How far poses usually stray, degrees: nobody tilts a bone on purpose, and the nearest view is off by half a step.
-_AXIS_SD_DEG, _TILT_SD_DEG = 10.0, 4.0
+# How many times as far as it usually is a direction is searched for; and usual degrees of tilt: nobody tilts on purpose.
+_WITHIN_DEG, _WITHIN_SDS, _TILT_SD_DEG = 24.0, 2.4, 4.0
 # Usual error of a contour's place as a share of the diagonal, 2.6 mm in a man's femur, and how many places along the
 # contours of a picture err by themselves: neighbours err together. Chosen on one simulated femur (seed 9): 0.003,
 # 0.006 and 0.012 left 1.26, 1.11 and 1.29 mm.
@@ -68,6 +68,7 @@ def fit_model(
     radiographs: Sequence[Radiograph],
     angles_deg: Sequence[float],
     *,
+    within_deg: float = _WITHIN_DEG,
     start: FloatArray | None = None,
     error_share: float = _ERROR_SHARE,
 ) -> Fit:
@@ -77,7 +78,8 @@ def fit_model(
     ----------
     model : of this kind of bone and side, upright: z along the bone, x to the left, y to the back
     radiographs : with known spacing
-    angles_deg : of each about the long axis (0 = AP, 90 = ML), to within some 15 degrees
+    angles_deg : of each about the long axis (0 = AP, 90 = ML)
+    within_deg : how far these may be off
     start : coefficients to begin with, beside the mean; what ends more like the pictures is kept
     error_share : usual error of a contour as a share of the diagonal: more, and the modes stay nearer to the mean
 
@@ -98,7 +100,7 @@ def fit_model(
     def followed(begin: _State, first: int, last: int) -> _State:
         for pictures, (_, steps, reach) in zip(pyramid[first:last], _STAGES[first:last]):
             for _ in range(steps):
-                begin = _stepped(model, *begin, pictures, angles_deg, reach, error_mm)
+                begin = _stepped(model, *begin, pictures, angles_deg, within_deg / _WITHIN_SDS, reach, error_mm)
         return begin
 
     def likeness(state: _State, stage: int) -> tuple[float, ...]:
@@ -108,7 +110,7 @@ def fit_model(
         )
 
     begun = [mean] if start is None else [np.clip(start, -3, 3), mean]
-    found = starts(model, radiographs, angles_deg, begun, _BEGUN)
+    found = starts(model, radiographs, angles_deg, begun, _BEGUN, within_deg=within_deg)
     # Which of many poses is right shows once contours have pulled a little.
     states = [followed((start.modes, list(start.views)), 0, 1) for start in found]
     states = sorted(states, key=lambda state: -sum(likeness(state, 1)))[:_KEPT]
@@ -122,6 +124,7 @@ def _stepped(
     views: Sequence[View],
     pictures: Sequence[Picture],
     angles_deg: Sequence[float],
+    axis_sd_deg: float,
     reach: float,
     error_mm: float,
 ) -> _State:
@@ -135,7 +138,7 @@ def _stepped(
     right[:count] = -modes
     for number, (picture, view, angle) in enumerate(zip(pictures, views, angles_deg)):
         at = count + 5 * number
-        for offset, sd, away in ((0, _AXIS_SD_DEG, view.axis_deg - angle), (1, _TILT_SD_DEG, view.tilt_deg)):
+        for offset, sd, away in ((0, axis_sd_deg, view.axis_deg - angle), (1, _TILT_SD_DEG, view.tilt_deg)):
             normal[at + offset, at + offset] += sd**-2
             right[at + offset] -= away / sd**2
         ends, share, outward = _contour(surface, view)

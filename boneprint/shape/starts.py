@@ -24,8 +24,8 @@ from boneprint.shape.surface import FloatArray, Surface
 
 # Pixels along the model's diagonal.
 _SEARCHED = 75
-# About the axis around what was given, in the plane, degrees, and of the first mode, which is a bone's size.
-_AXIS_DEG = (-24.0, -12.0, 0.0, 12.0, 24.0)
+# About the axis, in the plane, degrees, and of the first mode, which is a bone's size.
+_AXIS_STEP_DEG = 12.0
 _PLANE_DEG = tuple(float(turn) for turn in range(-20, 21, 4))
 _SIZES = tuple(0.5 * step for step in range(-5, 6))
 _CLUTTER = 0.5  # of a picture's mean power, which the denominator of a correlation is at least
@@ -57,21 +57,28 @@ def starts(
     angles_deg: Sequence[float],
     begun: Sequence[FloatArray],
     count: int,
+    *,
+    within_deg: float,
 ) -> list[Start]:
     """The most alike ones, each clearly another.
 
     Parameters
     ----------
     begun : (K,) shapes whose sizes are varied
+    within_deg : of the angles is searched
     """
     diagonal = model.surface(np.zeros(0)).diagonal_mm
     searches = [_Search(Picture.of(each, diagonal / _SEARCHED), diagonal) for each in radiographs]
     found = []
+    each_side = int(within_deg / _AXIS_STEP_DEG)
+    away = [_AXIS_STEP_DEG * step for step in range(-each_side, each_side + 1)]
     for modes in begun:
         for step in _SIZES:
             sized = modes + step * (np.arange(len(modes)) == 0)
             surface = model.surface(sized)
-            places = [search.places(surface, angle) for search, angle in zip(searches, angles_deg)]
+            places = [
+                search.places(surface, [angle + off for off in away]) for search, angle in zip(searches, angles_deg)
+            ]
             for chosen in product(*places):
                 agreement = float(np.mean([value for value, _ in chosen]))
                 found.append(Start(sized, tuple(view for _, view in chosen), agreement))
@@ -100,9 +107,9 @@ class _Search:
         found: FloatArray = ndimage.affine_transform(picture, matrix, offset, (self._side,) * 2, order=1)
         return found
 
-    def places(self, surface: Surface, angle_deg: float) -> list[tuple[float, View]]:
+    def places(self, surface: Surface, angles_deg: Sequence[float]) -> list[tuple[float, View]]:
         """Where a surface is likeliest, each clearly another place: agreement and view."""
-        alike = np.stack([self._alike(surface, angle_deg + axis) for axis in _AXIS_DEG])  # (axis, turn, row, column)
+        alike = np.stack([self._alike(surface, angle) for angle in angles_deg])  # (axis, turn, row, column)
         peaks = np.argwhere(alike == ndimage.maximum_filter(alike, (1, 1, 5, 5), mode="wrap"))
         values = alike[tuple(peaks.T)]
         kept: list[tuple[float, View]] = []
@@ -110,7 +117,7 @@ class _Search:
             axis, turn, *place = peaks[at].tolist()
             down, right = (each - self._size if each > self._size // 2 else each for each in place)
             shift = self._pixel_mm * _turn(_PLANE_DEG[turn]) @ [right, down]
-            view = View(angle_deg + _AXIS_DEG[axis], 0.0, _PLANE_DEG[turn], float(shift[0]), float(shift[1]))
+            view = View(angles_deg[axis], 0.0, _PLANE_DEG[turn], float(shift[0]), float(shift[1]))
             if all(self._differ(view, other) for _, other in kept):
                 kept.append((float(values[at]), view))
             if len(kept) == _PLACES:
