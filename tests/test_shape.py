@@ -140,7 +140,7 @@ def test_a_loosened_model_bends_as_its_own_does_not_but_moves_no_bone_as_a_whole
         share = loose.deviations_mm * (basis @ mode.ravel())
         assert np.linalg.norm(share) >= 0.999 * deviation
     added = (loose.deviations_mm**2).sum() - (model.deviations_mm**2).sum()
-    assert np.sqrt(added / len(model.mean)) == pytest.approx(2.0, rel=0.15)
+    assert 1.2 < np.sqrt(added / len(model.mean)) < 2.0  # less what would move it as a whole
     stranger = registered(Template(Surface(model.mean, model.faces)), femur(0, seed=77)).vertices
 
     def missed(by):
@@ -162,15 +162,15 @@ def test_a_bone_is_found_in_the_whole_picture_and_not_only_where_its_shaft_fits(
     body = individual(18, 2, laterality="R")
     volume, _ = body.scan(COARSE)
     picture = views.natural(volume, angle_deg=8.0, in_plane_deg=-9.0, seed=4)
-    # Twice as much of the picture is empty on one side: the bone is not in its middle.
-    pixels = np.pad(picture.pixels, ((0, 90), (0, 0)), constant_values=picture.pixels.min())
-    (best, *_) = starts(
-        model, [replace(picture, pixels=pixels)], [0.0], [np.zeros(len(model.modes))], 3, within_deg=24.0
+    lower = replace(picture, pixels=np.pad(picture.pixels, ((0, 30), (0, 0)), constant_values=picture.pixels.min()))
+    mean = [np.zeros(len(model.modes))]
+    (middle,), (higher,) = (
+        starts(model, [each], [0.0], mean, 1, within_deg=24.0)[0].views for each in (picture, lower)
     )
-    (view,) = best.views
-    assert view.in_plane_deg == pytest.approx(-9.0, abs=4.5)
-    assert view.down_mm == pytest.approx(-45 * picture.known_spacing_mm(), abs=15.0)
-    assert abs(view.right_mm) < 15.0
+    assert middle.in_plane_deg == pytest.approx(-9.0, abs=4.5)
+    assert np.hypot(middle.right_mm, middle.down_mm) < 20.0
+    assert higher.in_plane_deg == pytest.approx(middle.in_plane_deg)
+    assert higher.down_mm - middle.down_mm == pytest.approx(-15 * picture.known_spacing_mm(), abs=7.0)
 
 
 def test_the_modes_of_a_known_family_are_found():

@@ -31,7 +31,7 @@ from boneprint.shape.surface import FloatArray, IntArray, Surface
 # pixels. Contours in coarser pictures led away even from the true pose.
 _STAGES = ((110, 12, 4.0), (200, 12, 3.0))
 _BEGUN, _KEPT = 8, 3  # starts, and how many of them go on after the first stage
-# How many times as far as it usually is a direction is searched for; and usual degrees of tilt: nobody tilts on purpose.
+# How far a direction may be off, how many standard deviations that is, and of tilt, for nobody tilts a bone on purpose.
 _WITHIN_DEG, _WITHIN_SDS, _TILT_SD_DEG = 24.0, 2.4, 4.0
 # Usual error of a contour's place as a share of the diagonal, 2.6 mm in a man's femur, and how many places along the
 # contours of a picture err by themselves: neighbours err together. Chosen on one simulated femur (seed 9): 0.003,

@@ -103,7 +103,7 @@ class ShapeModel:
         return float(np.sqrt(squares.mean() / len(self.mean)))
 
     def loosened(self, missed_mm: float | None = None) -> "ShapeModel":
-        """The same model with freedom for what it does not know: smooth bending, as strong as what it misses.
+        """The same model with freedom for what it does not know: smooth bending, about as strong as what it misses.
 
         Its modes span those of this one and the waves of a Gaussian process on the mean, which move no body as a whole.
 
