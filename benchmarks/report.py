@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def write(name: str, result: dict[str, object], folder: Path = RESULTS) -> Path:
     return path
 
 
+@cache  # of the code that began to run, whatever is edited meanwhile
 def _commit() -> str:
     asked = ["git", "describe", "--always", "--dirty"]
     try:

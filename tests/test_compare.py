@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from boneprint.cli import main
 from boneprint.errors import BoneprintError, ReadError
-from boneprint.shape import Surface, compare, decimated, mended, read_surface, rough_rms_mm, write_surface
+from boneprint.shape import Surface, compare, decimated, draw, mended, read_surface, rough_rms_mm, write_surface
 from boneprint.simulate import individual
 
 
@@ -261,6 +261,17 @@ def test_compare_prints_json_and_writes_the_coloured_surface_and_the_picture(tmp
     assert not said["one_sided"]
     assert b"property uchar red" in ply.read_bytes()[:600]
     assert len(np.unique(np.asarray(Image.open(png)).reshape(-1, 3), axis=0)) > 100
+
+
+def test_a_picture_shows_the_upper_end_above(tmp_path, femur):
+    wider_below = (1 - 0.004 * femur.vertices[:, 2:]) ** [1, 1, 0]
+    pin = replace(femur, vertices=femur.vertices * wider_below)
+    for turned in (np.eye(4), np.diag([1.0, -1.0, -1.0, 1.0])):
+        each = pin.moved(turned)
+        draw(tmp_path / "pin.png", compare(each, each, align=False, samples=500))
+        shown = np.asarray(Image.open(tmp_path / "pin.png"))[84:, :-100].max(axis=2) > 30
+        upper, lower = shown[:360].sum(), shown[360:].sum()
+        assert (lower > upper) == (turned[2, 2] > 0)
 
 
 def test_compare_of_a_bad_mesh_ends_with_code_2_and_one_line(tmp_path):

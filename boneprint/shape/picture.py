@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 from boneprint.shape.comparison import Comparison
 from boneprint.shape.mesh import distances_mm, write_surface
@@ -36,14 +37,19 @@ def write_coloured(path: Path | str, comparison: Comparison) -> None:
 
 
 def draw(path: Path | str, comparison: Comparison, title: str = "") -> None:
-    """Write a PNG of the surface from four sides, standing on its long axis, with the scale of its colours."""
+    """Write a PNG of the surface from four sides, with the scale of its colours.
+
+    Its long axis stands upright, with that end up that lies higher in its own frame.
+    """
     shown, other = _shown(comparison)
     points, faces = shown.sampled(_POINTS)
     most = _most(comparison)
     colour = colours(distances_mm(points, other), most)
     normals = shown.face_normals[faces]
-    place = (points - shown.centre_mm) @ shown.axes.T  # x: the long axis, upwards in the picture
-    normals = normals @ shown.axes.T
+    # Two axes at once are turned round, so that no picture is a mirror image.
+    axes = shown.axes if shown.axes[0, 2] >= 0 else shown.axes * [[-1], [-1], [1]]
+    place = (points - shown.centre_mm) @ axes.T  # x: the long axis, upwards in the picture
+    normals = normals @ axes.T
     radius = float(np.linalg.norm(place[:, 1:], axis=1).max())
     low, high = float(place[:, 0].min()), float(place[:, 0].max())
     pixel_mm = (high - low) / (_HEIGHT - 1)
@@ -57,7 +63,13 @@ def draw(path: Path | str, comparison: Comparison, title: str = "") -> None:
         columns = ((place[order] @ across + radius) / pixel_mm).astype(int)
         light = 0.35 + 0.65 * np.clip(normals[order] @ towards, 0, 1)
         left = _GAP + number * (width + _GAP)
-        sheet[_CAPTION + rows, left + columns] = (colour[order] * light[:, None]).astype(np.uint8)
+        side_on = np.zeros((_HEIGHT, width, 3), dtype=np.uint8)
+        side_on[rows, columns] = (colour[order] * light[:, None]).astype(np.uint8)
+        # Between the points drawn a few pixels stay empty.
+        bare = ~side_on.any(axis=2)
+        gaps = bare & ndimage.binary_closing(~bare)
+        side_on[gaps] = ndimage.maximum_filter(side_on, (3, 3, 1))[gaps]
+        sheet[_CAPTION:, left : left + width][side_on.any(axis=2)] = side_on[side_on.any(axis=2)]
     bar = colours(np.linspace(most, 0, _HEIGHT), most)
     sheet[_CAPTION:, -90:-70] = bar[:, None]
     picture = Image.fromarray(sheet)
