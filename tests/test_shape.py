@@ -162,15 +162,15 @@ def test_a_bone_is_found_in_the_whole_picture_and_not_only_where_its_shaft_fits(
     body = individual(18, 2, laterality="R")
     volume, _ = body.scan(COARSE)
     picture = views.natural(volume, angle_deg=8.0, in_plane_deg=-9.0, seed=4)
-    lower = replace(picture, pixels=np.pad(picture.pixels, ((0, 30), (0, 0)), constant_values=picture.pixels.min()))
+    airy = replace(picture, pixels=np.pad(picture.pixels, ((0, 90), (0, 60)), constant_values=picture.pixels.min()))
     mean = [np.zeros(len(model.modes))]
-    (middle,), (higher,) = (
-        starts(model, [each], [0.0], mean, 1, within_deg=24.0)[0].views for each in (picture, lower)
-    )
+    (middle,), (higher,) = (starts(model, [each], [0.0], mean, 1, within_deg=24.0)[0].views for each in (picture, airy))
     assert middle.in_plane_deg == pytest.approx(-9.0, abs=4.5)
     assert np.hypot(middle.right_mm, middle.down_mm) < 20.0
     assert higher.in_plane_deg == pytest.approx(middle.in_plane_deg)
-    assert higher.down_mm - middle.down_mm == pytest.approx(-15 * picture.known_spacing_mm(), abs=7.0)
+    # Nearly half of the picture is air, and the bone is not in its middle.
+    assert higher.down_mm - middle.down_mm == pytest.approx(-45 * picture.known_spacing_mm(), abs=7.0)
+    assert higher.right_mm - middle.right_mm == pytest.approx(-30 * picture.known_spacing_mm(), abs=7.0)
 
 
 def test_the_modes_of_a_known_family_are_found():

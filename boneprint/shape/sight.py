@@ -11,6 +11,7 @@ G. P. Penney et al., IEEE Trans. Med. Imaging 17(4), 586-595, 1998 (likeness of 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.transform import resize
 
@@ -24,8 +25,9 @@ _CORTEX = (0.003, 0.004, 0.009, 0.012, 0.013, 0.011, 0.007, 0.004, 0.003)
 _INSIDE = 0.85
 # Pixels: what is smoothed away, what varies slowly, and the window of a correlation.
 _FINE, _BROAD, _WINDOW = 1.0, 5.0, 4.0
-# What is darker than this share of the picture's median is air beside a limb.
-_AIR = 0.35
+# What is darker than this share of the median is air beside a limb; of the part of the picture that is not all air, and
+# this share of its sides around.
+_AIR, _BESIDE = 0.35, 0.05
 _RIM = 3  # pixels into the limb that skin takes
 
 
@@ -69,7 +71,7 @@ class Picture:
         placed = resize(pixels, size, order=1, anti_aliasing=factor < 1)  # type: ignore[no-untyped-call]
         # Skin and the ends of the limb are the strongest contours of all, and no bone's: the picture goes on beyond
         # them as it was before. In a picture of bone alone most is as dark as air, and nothing is masked.
-        air = placed < _AIR * np.median(placed)
+        air = placed < _AIR * np.median(placed[_around(placed > _AIR * np.quantile(placed, 0.95))])
         rim = ndimage.binary_dilation(np.pad(air, 2, constant_values=bool(air.any())), iterations=_RIM)[2:-2, 2:-2]
         if rim.any() and not rim.all():
             rows, columns = ndimage.distance_transform_edt(rim, return_distances=False, return_indices=True)
@@ -109,6 +111,16 @@ def rendered(surface: Surface, view: View, pixel_mm: float, shape: tuple[int, in
         thickness(view.placed(points) * scale, surface.faces, shape) for points in (surface.vertices, inner)
     )
     return outside - _INSIDE * inside
+
+
+def _around(shown: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Rows and columns that something is shown in, and a little more."""
+    found = []
+    for axis in (1, 0):
+        (at,) = np.nonzero(shown.any(axis=axis))
+        room = round(_BESIDE * max(shown.shape))
+        found.append(slice(max(at[0] - room, 0), at[-1] + room + 1) if len(at) else slice(None))
+    return tuple(found)
 
 
 def detail(picture: FloatArray) -> FloatArray:
