@@ -4,6 +4,7 @@ A run that was stopped goes on where it was, a larger gallery takes what a small
 makes fingerprints anew and nothing else. All galleries of a seed share one template, of their first bones.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ def _timed(make: Callable[[], dict[str, object]]) -> dict[str, object]:
 def _kept(path: Path, make: Callable[[], dict[str, object]]) -> dict[str, NDArray[np.generic]]:
     """What a file holds; made and written whole where it is not there."""
     if not path.exists():
-        written = path.with_suffix(".tmp.npz")
+        written = path.with_suffix(f".{os.getpid()}.tmp.npz")  # several may fill one cache
         np.savez(written, **make())  # type: ignore[arg-type]
         written.replace(path)
     with np.load(path, allow_pickle=False) as found:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import trimesh
 from numpy.typing import NDArray
 
 from boneprint.errors import BoneprintError, ReadError
@@ -37,8 +38,9 @@ def read_surface(path: Path | str) -> Surface:
         meshes.load_new_mesh(str(path))
     except Exception as error:
         raise ReadError(f"{path}: cannot be read as {path.suffix[1:].upper()}; export the mesh again.") from error
+    _refuse_nan(path)
     found = meshes.current_mesh()
-    surface = Surface(found.vertex_matrix(), found.face_matrix(), str(path))  # NaN ends here
+    surface = Surface(found.vertex_matrix(), found.face_matrix(), str(path))
     before = len(surface.faces)
     for each in (
         "meshing_remove_duplicate_vertices",
@@ -55,6 +57,16 @@ def read_surface(path: Path | str) -> Surface:
         surface = replace(surface, faces=surface.faces[:, ::-1])
         notes.append("its triangles looked inwards and were turned round")
     return replace(surface, notes=tuple(notes))
+
+
+def _refuse_nan(path: Path) -> None:
+    """MeshLab leaves out triangles with NaN without a word; another reader sees them."""
+    try:
+        vertices = np.asarray(trimesh.load_mesh(path, process=False).vertices)
+    except Exception:  # what it cannot read, MeshLab could
+        return
+    if not np.isfinite(vertices).all():
+        raise BoneprintError(f"{path}: NaN or infinite coordinates, expected finite mm; export the mesh again.")
 
 
 def write_surface(
