@@ -277,7 +277,7 @@ def test_what_is_no_whole_store_is_refused_in_one_line_with_a_way_out(path, spoi
 @pytest.mark.parametrize("writable", [False, True])
 def test_a_store_of_another_embedder_is_refused_naming_both(path, writable):
     write(path, [make_bone(0)])
-    with pytest.raises(StoreError, match=r"made by fake:1, expected fake:2; .* --db") as refusal:
+    with pytest.raises(StoreError, match=r"made by fake:1, expected fake:2; .* `boneprint reindex") as refusal:
         Store.open(path, writable=writable, embedder="fake:2")
     assert "\n" not in str(refusal.value)
 
