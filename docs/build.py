@@ -110,7 +110,9 @@ def figures() -> str:
     again = json.loads(laid.read_text()) if laid.exists() else {"bones": "", "kinds": {}}
     for kind, found in again["kinds"].items():
         over = found["superimposed"]
-        rows += _found(kind, found["probed"], f"the first {over['first']} laid over", over)
+        # Another time, perhaps, and by other weights.
+        by = "" if again["embedder"] == result["embedder"] else f", found by {again['embedder'].split(':')[0]}"
+        rows += _found(kind, found["probed"], f"the first {over['first']} laid over{by}", over)
     voxels = {"coarse": "about 2 mm in a femur", "usual": "0.5 to 2 mm"}[result["voxels"]]
     species = "people" if result["species"] == "human" else f"{result['species']}s"
     said = (
@@ -118,7 +120,8 @@ def figures() -> str:
         f"{probes['scan']}; within {probes['axis_deg']:g} degrees about the axis of AP or ML and "
         f"{probes['plane_deg']:g} in the plane, with {probes['content']}; voxels of {voxels}. Share of bones found at "
         "rank 1 and among the first five, comparisons missed at a false match rate of 0.001, and searches missed where "
-        "1 % of those for a bone that is not enrolled would return one; 95 % intervals over bones. By: "
+        "1 % of those for a bone that is not enrolled would return one; 95 % intervals over bones. AP + ML: two views "
+        "fused, as the product does; AP | ML: joined, as in S1, both halves a quarter of a turn apart. By: "
         "fingerprint alone, or the first bones found laid over the radiograph (`search --superimpose`; those that are "
         f'not laid over count as no match). Commands: `make bench BONES="{result["bones"]}"`, and `python '
         f"benchmarks/identify.py {again['bones']} --name identify-superimposed`; "
@@ -160,6 +163,7 @@ def carried_over(path: Path) -> list[str]:
     """What benchmarks/carry_over.py found, as a table."""
     result = json.loads(path.read_text())
     rows = []
+    laid = f" --superimpose {result['superimposed']}" if result["superimposed"] else ""
     names = {"fingerprint": "fingerprint", "superimposed": f"first {result['superimposed']} laid over"}
     by_way = [(group, way, sides) for group, ways in result["groups"].items() for way, sides in ways.items()]
     for group, way, sides in by_way:
@@ -180,9 +184,8 @@ def carried_over(path: Path) -> list[str]:
         f"scanned twice and probed as above, among {result['among']} simulated bones of its kind; 95 % intervals over "
         "surfaces. Own side first: where left and right of one person are enrolled, how often the right one of the two "
         "came first. "
-        f"Command: `python benchmarks/carry_over.py --among {result['among']} --interiors {result['interiors']} "
-        f"--superimpose {result['superimposed']} --surfaces femur tibia`; seed {result['seed']}, "
-        f"embedder `{result['embedder']}`."
+        f"Command: `python benchmarks/carry_over.py --among {result['among']} --interiors {result['interiors']}{laid} "
+        f"--surfaces femur tibia`; seed {result['seed']}, embedder `{result['embedder']}`."
     )
     head = "| real bone | surfaces x insides | probe | by | rank 1 | rank 3 or better | own side first |"
     return [textwrap.fill(said, 128), "", head, "|---" * 7 + "|", *rows, ""]
