@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneprint import read
-from boneprint.bone import check_stated_side, stated_side
 from boneprint.errors import ReadError
 from boneprint.nouns import Canvas, Enrolment, Fingerprint, Radiograph, Reference, canvas_for, canvas_of_height
 
@@ -148,6 +147,8 @@ def enrolment(
     BoneprintError
         If such a bone has no sides.
     """
+    from boneprint.bone import check_stated_side, stated_side  # loads scipy, which a search does without
+
     check_stated_side(laterality, bone)
     canvas = common_canvas(radiographs)
     # Numbers and not names: notes are kept, and paths are withheld where there is a site key.

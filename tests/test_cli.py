@@ -74,7 +74,7 @@ def test_what_a_scan_cut_off_is_told_with_the_bone_ever_after(coarse_scan, tmp_p
     assert not enrolled["quality"]["complete"]
     assert json.loads(run("info", "--db", db, "--bones", "--json").stdout)["enrolled"] == [enrolled]
     said = "cut off by the border of the scan (head)"
-    assert enrolled["notes"] == said
+    assert enrolled["notes"] == f"{said}; SIDE NOT CHECKED: R as said; the scan holds only a part of the femur"
     assert said in run("info", "--db", db, "--bones").stdout
     assert f"1: {said}" in run("search", tmp_path / "ct", "--db", db).stdout
 
@@ -202,7 +202,7 @@ def test_a_store_of_another_embedder_is_refused(probe_pngs, tmp_path):
 
     with Store.open(tmp_path / "other.h5", writable=True, embedder="other-1:abcdefabcdef"):
         pass
-    said = ("other.h5", "other-1:abcdefabcdef", "--db")
+    said = ("other.h5", "other-1:abcdefabcdef", "boneprint reindex")
     assert refused(run("search", probe_pngs["ap"], "--db", tmp_path / "other.h5"), *said)
 
 

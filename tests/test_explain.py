@@ -139,7 +139,7 @@ def test_a_pair_is_explained_from_both_sides(bones_h5, probe_pngs, tmp_path):
     assert result.exit_code == 0, result.stderr
     said = json.loads(result.stdout)
     # The view that is made again is the one that was enrolled: both maps sum to one similarity, that of the distance.
-    expected = 1 - said["candidate"]["distance"] ** 2 / 2
+    expected = 1 - (said["candidate"]["distance"] / said["candidate"]["factor"]) ** 2 / 2
     assert said["probe"]["similarity"] == pytest.approx(expected, abs=1e-4)
     assert said["view"]["similarity"] == pytest.approx(expected, abs=1e-3)
     assert np.shape(said["probe"]["shares"]) == (12, 6)
@@ -175,7 +175,9 @@ def test_a_candidate_whose_ct_is_gone_is_explained_from_the_probes_side(bones_h5
     finally:
         away.rename(cohort_dir / TRUTH)
     assert found.view is None
-    assert found.probe.maps.similarity == pytest.approx(1 - found.candidate.distance**2 / 2, abs=1e-4)
+    assert found.probe.maps.similarity == pytest.approx(
+        1 - (found.candidate.distance / found.candidate.factor) ** 2 / 2, abs=1e-4
+    )
 
 
 def test_a_candidate_that_is_not_enrolled_is_refused(bones_h5, probe_pngs, tmp_path):
