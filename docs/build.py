@@ -148,14 +148,15 @@ def figures() -> str:
 
 def _found(kind: str, probed: int, way: str, outcomes: dict[str, Any]) -> list[str]:
     rows = []
-    for size, sides in outcomes["galleries"].items():
+    # Of the larger gallery; the smaller one is in the JSON.
+    for size, sides in list(outcomes["galleries"].items())[-1:]:
         for side, each in sides.items():
             cells = [_share(each["ranks"][rank]["share"], each["ranks"][rank]["interval"]) for rank in ("1", "5")]
             missed = each["fnmr_at_fmr"]["0.001"].get("fnmr")
             cells.append(_share(missed["value"], missed["interval"]) if missed else "too few bones")
             fnir = each["fnir_at_fpir"]["0.01"]
             cells.append("too few bones" if fnir["missed"] is None else _share(fnir["missed"], fnir["interval"]))
-            rows.append(f"| {kind} | {probed} of {int(size):,} | {side} | {way} | " + " | ".join(cells) + " |")
+            rows.append(f"| {kind} | {probed} of {int(size):,} | {_cell(side)} | {way} | " + " | ".join(cells) + " |")
     return rows
 
 
@@ -172,7 +173,7 @@ def carried_over(path: Path) -> list[str]:
             first = each["own_side_first"]
             cells = [
                 f"{len({e['surface'] for e in of_group})} x {result['interiors']}",
-                side,
+                _cell(side),
                 names[way],
                 _share(each["rank_1"]["value"], each["rank_1"]["interval"]),
                 f"{each['rank_3']['value']:.1%}",
@@ -189,6 +190,11 @@ def carried_over(path: Path) -> list[str]:
     )
     head = "| real bone | surfaces x insides | probe | by | rank 1 | rank 3 or better | own side first |"
     return [textwrap.fill(said, 128), "", head, "|---" * 7 + "|", *rows, ""]
+
+
+def _cell(text: str) -> str:
+    """Text within a table of Markdown."""
+    return text.replace("|", "\\|")
 
 
 def _share(value: float, interval: list[float]) -> str:
