@@ -7,8 +7,9 @@ import subprocess
 import threading
 import time
 import urllib.request
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from random import SystemRandom
 from socket import socket
 
 import pytest
@@ -30,17 +31,26 @@ needs_dicomweb = pytest.mark.skipif(
 )
 
 
-def free_port():
-    with closing(socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(count=1):
+    """Ports that nobody listens on, below those that the system gives to whoever connects in the meantime."""
+    found = []
+    with ExitStack() as held:
+        while len(found) < count:
+            port = SystemRandom().randrange(20_000, 32_000)
+            probe = held.enter_context(closing(socket()))
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found.append(port)
+    return found
 
 
 class Server:
     """An Orthanc of our own, asked over its REST API."""
 
     def __init__(self, folder):
-        self.http, self.dicom, self.listener = free_port(), free_port(), free_port()
+        self.http, self.dicom, self.listener = free_ports(3)
         (folder / "orthanc.json").write_text(
             json.dumps(
                 {
@@ -157,7 +167,7 @@ def test_what_is_no_study_or_answers_not_is_an_error():
     with pytest.raises(ReadError, match="expected http"):
         fetched("http://127.0.0.1/somewhere")
     with pytest.raises(ReadError, match="Check the address"):
-        fetched(f"http://127.0.0.1:{free_port()}/dicom-web/studies/1.2.3")
+        fetched(f"http://127.0.0.1:{free_ports()[0]}/dicom-web/studies/1.2.3")
 
 
 def test_a_port_that_is_taken_is_an_error():
