@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="*", default=list(index_data.KINDS), choices=list(index_data.KINDS))
     parser.add_argument("--engines", nargs="*", default=[*OURS, *ENGINES])
     parser.add_argument("--rivals", help="Python of the environment that has them")
-    parser.add_argument("--rendered", type=Path, help="the cache of `boneprint train`: simulated bones to embed")
+    parser.add_argument("--rendered", type=Path, help="the cache of `boneprint train`: simulated bones to render and embed")
     parser.add_argument("--name", help="of the JSON in benchmarks/results, instead of the setting's")
     parser.add_argument("--build", action="store_true", help="only build stores and indexes, which takes hours")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 
 DIM = 128
+_SIMULATED_VIEWS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,44 +95,48 @@ def bone_by_bone(bones: int, views: int, probes: int, seed: int) -> Data:
 
 
 def simulated(given: argparse.Namespace) -> Data:
-    """The shipped embedder's fingerprints of bodies that `boneprint train` has rendered, probed with noisy views.
+    """The shipped embedder's fingerprints of the bodies that `boneprint train` scans, probed with noisy views.
 
-    24 views of each over half a turn; the probe is one of them with another exposure, blur and noise, left out of the
-    gallery with its neighbours within 5 degrees.
+    24 views of each over half a turn, rendered from its miniature (see boneprint/training_set.py). The probe is one of
+    them with noise, left out of the gallery.
     """
     import torch
 
-    from boneprint import embed
-    from boneprint.nouns import Radiograph, canvas_of_height
+    from boneprint import embed, training_set
+    from boneprint.drr.ensemble import Looks
+    from boneprint.drr.geometry import turned_axes
+    from boneprint.embed.preprocess import canvas_pixels
+    from boneprint.nouns import Radiograph, canvas_for
 
     torch.set_num_threads(1)
     embedder = embed.load_embedder()
-    # Channel 0 is bone beyond soft tissue, on a canvas of a long bone (see boneprint/training_set.py).
-    rendered = np.load(given.rendered / "views.npy", mmap_mode="r")
-    canvas = canvas_of_height(560.0)
-    step_mm = canvas.height_mm / rendered.shape[3]
+    bodies = training_set.build(training_set.Recipe(), given.rendered)
+    axis = np.deg2rad(np.arange(_SIMULATED_VIEWS) * 180 / _SIMULATED_VIEWS)
+    level = np.zeros(len(axis))
+    axes = np.stack(turned_axes(axis, level, level, np)).transpose(2, 0, 1)
     rng = np.random.default_rng(given.seed)
-    left_out = rng.integers(rendered.shape[1], size=len(rendered))
+    left_out = rng.integers(_SIMULATED_VIEWS, size=len(bodies))
+    asked = rng.choice(len(bodies), size=min(given.probes, len(bodies)), replace=False)
 
-    def fingerprints(bone: int, rows: Iterator[int] | list[int], noise: float) -> FloatArray:
-        pictures = [np.asarray(rendered[bone, row, 0], np.float32) for row in rows]
+    def fingerprints(bone: int, rows: NDArray[np.int64], noise: float) -> FloatArray:
+        height_mm, tall = float(bodies.canvases_mm[bone]), bool(bodies.tall[bone])
+        canvas = canvas_for(height_mm, height_mm / 2 if tall else height_mm, long=tall)
+        size = canvas_pixels(canvas)
+        pixel_mm = canvas.height_mm / size[0]
+        count = len(rows)
+        looks = Looks(axes[rows], np.zeros((count, 3)), np.full(count, pixel_mm), np.zeros(count))
+        members = np.repeat(bodies.sessions[bone, 0], count)
+        pictures = bodies.ensemble.project(members, looks, *size)[:, 0].numpy()
         noisy = [p + noise * p.max() * rng.normal(size=p.shape).astype(np.float32) for p in pictures]
-        return embedder.embed([Radiograph(p, step_mm, None, "simulated") for p in noisy], canvas)
+        return embedder.embed([Radiograph(p, pixel_mm, None, "simulated") for p in noisy], canvas)
 
-    count = rendered.shape[1] - 1
-
-    def bone(number: int) -> FloatArray:
-        return fingerprints(number, [row for row in range(count + 1) if row != left_out[number]], 0.0)
-
-    asked = rng.choice(len(rendered), size=min(given.probes, len(rendered)), replace=False)
-    probes = np.concatenate([fingerprints(int(n), [int(left_out[n])], 0.02) for n in asked])
     return Data(
         "simulated bones, one view of each left out and probed with noise",
         given.seed,
-        bone,
-        len(rendered),
-        count,
-        probes,
+        lambda bone: fingerprints(bone, np.flatnonzero(np.arange(_SIMULATED_VIEWS) != left_out[bone]), 0.0),
+        len(bodies),
+        _SIMULATED_VIEWS - 1,
+        np.concatenate([fingerprints(int(bone), left_out[[bone]], 0.02) for bone in asked]),
     )
 
 

@@ -1,5 +1,11 @@
 """Search returns bones: held to a brute-force oracle that knows nothing of blocks, prototypes or graphs."""
 
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,8 +14,9 @@ from test_index_enrolment import make_bone, unit
 
 from boneprint.errors import BoneprintError
 from boneprint.index import Gallery, search
-from boneprint.index.codes import Codes
-from boneprint.index.exact import sweep, sweep_scattered
+from boneprint.index.cells import Cells
+from boneprint.index.codes import STEPS, Codes, coded, decoded
+from boneprint.index.exact import sweep
 from boneprint.index.graph import PrototypeGraph
 from boneprint.index.prototypes import cover_of
 from boneprint.index.rows import Block, Rows
@@ -34,15 +41,20 @@ def brute_force(gallery, probes, k, subset=None):
     return sorted(ranking)[:k]
 
 
-@pytest.fixture(scope="module", params=["centres", "prototypes", "graph"])
+WAYS = {
+    "numpy": ("boneprint.index.compiled.INTERPRETED_SEARCHES", 10**9),
+    "compiled": ("boneprint.index.compiled.INTERPRETED_SEARCHES", 0),
+    "graph": ("boneprint.index.search.SWEPT_PROTOTYPES", 0),
+}
+
+
+@pytest.fixture(scope="module", params=WAYS)
 def way(request):
-    """As galleries are searched where a bone has one prototype, where it has several, and where those are very many."""
+    """As galleries are searched first, as they are searched then, and where there are very many prototypes."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param != "centres":
-            patch.setattr("boneprint.index.graph.WALKED_CROWDING", 1.0)
-        if request.param == "graph":
-            patch.setattr("boneprint.index.graph.SWEPT_PROTOTYPES", 0)
-        yield
+        patch.setattr(*WAYS[request.param])
+        patch.setattr("boneprint.index.graph.WALKED_CROWDING", 1.0)
+        yield request.param
 
 
 @pytest.fixture(scope="module")
@@ -108,24 +120,24 @@ def test_bones_that_the_graph_does_not_cover_are_found_too(gallery):
 
 
 @pytest.mark.parametrize("others", [300, 0])
-def test_a_stored_graph_of_other_bones_is_not_believed(others):
+def test_a_stored_graph_of_other_bones_is_not_believed(others, monkeypatch):
     bones = [make_bone(n, views=4, dim=24) for n in range(400)]
 
     def stored_graph():
         if not others:
             return None
         stale = gallery_of(bones[:others]).graph[0].stored()
-        return PrototypeGraph.restored(*stale, bones=len(bones), dim=24)
+        return PrototypeGraph.restored(*stale, bones=len(bones), views=1600, dim=24)
 
     gallery = gallery_of(bones, indexed=np.arange(400), stored_graph=stored_graph)
     probes = probe_of(gallery, 399, noise=0.1)
+    monkeypatch.setattr("boneprint.index.search.SWEPT_PROTOTYPES", 0)
     with pytest.warns(UserWarning, match="rebuilding"):
         assert_same(search(gallery, probes, 1, exact=False), brute_force(gallery, probes, 1))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize("swept", [sweep, sweep_scattered])
-def test_a_sweep_measures_each_bone_wherever_its_rows_lie(swept, dtype):
+def test_a_sweep_measures_each_bone_wherever_its_rows_lie(dtype):
     """Oracle: float64, view by view. Rows in two files, and between them those of bones that were removed."""
     vectors = unit(np.random.default_rng(6).normal(size=(60, 24))).astype(dtype)
     begins, ends = np.array([0, 5, 20, 33, 40, 52]), np.array([5, 6, 31, 39, 52, 60])
@@ -135,7 +147,7 @@ def test_a_sweep_measures_each_bone_wherever_its_rows_lie(swept, dtype):
     distances = np.linalg.norm(vectors[:, None].astype(np.float64) - probes.astype(np.float64), axis=2)
     for bones in ([0, 1, 2, 3, 4, 5], [1, 4], [0, 2, 3], [5]):
         nearest = np.array([distances[begins[bone] : ends[bone]].min(axis=0) for bone in bones])
-        found = swept(rows, probes, np.array(bones))
+        found = sweep(rows, probes, np.array(bones))
         np.testing.assert_allclose(found, np.square(nearest).mean(axis=1), atol=2e-3 if dtype == np.float16 else 1e-5)
 
 
@@ -146,23 +158,151 @@ def test_codes_say_about_how_near_a_ball_is_and_never_that_a_point_in_it_is_fart
     rng = np.random.default_rng(dim)
     rows = unit(rng.normal(size=(600, dim)))
     radii = rng.uniform(0, 1, len(rows)).astype(np.float32)
-    ends = np.unique([*rng.integers(1, 600, 100), 600])
-    begins = np.concatenate([[0], ends[:-1]])
-    codes = Codes.of([rows[:100], rows[100:]], radii)
+    codes = Codes.joined([Codes.of(rows[:100], radii[:100]), Codes.of(rows[100:], radii[100:])])
+    centres = decoded(rows)
+    assert np.abs(rows - centres).max() <= np.abs(rows).max() / STEPS
     for row in range(0, 600, 20):
         probe = unit(rows[row] + near * rng.normal(size=dim) / np.sqrt(dim))
-        distances = np.linalg.norm(rows.astype(np.float64) - probe, axis=1)
-        gaps, bounds = codes.nearest(probe, begins, ends)
-        np.testing.assert_allclose(gaps, np.minimum.reduceat(distances, begins), atol=0.015)
-        assert (bounds <= np.minimum.reduceat(distances - radii, begins)).all()
-        np.testing.assert_allclose(bounds, np.minimum.reduceat(distances - radii, begins), atol=0.03)
+        distances = np.linalg.norm(centres - probe.astype(np.float64), axis=1)
+        gaps, bounds = codes.compared(probe)
+        np.testing.assert_allclose(gaps, distances, atol=5e-3)
+        assert (bounds <= distances - radii).all()
+        np.testing.assert_allclose(bounds, distances - radii, atol=5e-3)
+        some = np.array([3, 4, 99, 100, 599])
+        np.testing.assert_allclose(codes.compared(probe, some), (gaps[some], bounds[some]), atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(views=st.integers(1, 40), spread=st.sampled_from([0.0, 0.2, 0.6, 2.0]), seed=st.integers(0, 2**16))
+def test_every_view_lies_in_the_ball_of_its_cell_and_no_cell_is_empty(views, spread, seed):
+    rows = make_bone(seed, views=views, dim=24, spread=spread).vectors
+    cover = cover_of(rows)
+    assert np.unique(cover.owners).tolist() == list(range(len(cover.radii)))
+    exact = rows.astype(np.float64)
+    for centres, reaches in (
+        (cover.prototypes.astype(np.float64), cover.radii),
+        (decoded(cover.prototypes), cover.slack),
+    ):
+        assert (np.linalg.norm(exact - centres[cover.owners], axis=1) <= reaches[cover.owners]).all()
+    assert (np.linalg.norm(exact - cover.centre.astype(np.float64), axis=1) <= cover.reach).all()
+
+
+@pytest.mark.parametrize(
+    "cut", ["offsets", "view_offsets", "owners", "codes", "code_units", "code_squares", "code_slack"]
+)
+def test_stored_cells_come_back_and_those_that_do_not_fit_are_refused(cut):
+    bones = [make_bone(n, views=1 + n % 9, dim=24, spread=0.4) for n in range(600)]
+    cells = Cells.of((cover_of(bone.vectors) for bone in bones[:300]), 24)
+    cells = cells.grown(cover_of(bone.vectors) for bone in bones[300:])
+    again = Cells.of((cover_of(bone.vectors) for bone in bones), 24)
+    stored, views = cells.stored(), sum(len(bone.vectors) for bone in bones)
+    for name, array in again.stored().items():
+        np.testing.assert_array_equal(stored[name], array)
+    Cells.restored(stored, 3, bones=600, views=views, dim=24)
+    for wrong in ({**stored, cut: stored[cut][:-1]}, {name: each for name, each in stored.items() if name != cut}):
+        with pytest.raises(ValueError, match="index"):
+            Cells.restored(wrong, 3, bones=600, views=views, dim=24)
+    with pytest.raises(ValueError, match="version 2"):
+        Cells.restored(stored, 2, bones=600, views=views, dim=24)
+
+
+def kept_gallery(bones, begun=None, **fields):
+    """As a store that keeps the cells of the bones that were there at its last checkpoint."""
+    begun = len(bones) if begun is None else begun
+    cells = Cells.of((cover_of(bone.vectors) for bone in bones[:begun]), bones[0].vectors.shape[1])
+    return gallery_of(bones, indexed=np.arange(begun), stored_cells=lambda: cells, **fields)
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return kept_gallery(
+        [make_bone(n, views=1 + n % 23, dim=24, spread=0.1 + 0.25 * (n % 5)) for n in range(600)], begun=560
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    bone=st.integers(0, 599),
+    count=st.integers(1, 3),
+    k=st.integers(1, 30),
+    noise=st.sampled_from([0.0, 0.3, 1.0]),
+    share=st.sampled_from([1.0, 0.6]),
+    exact=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_the_compiled_loops_find_what_numpy_finds_and_certify_no_more_than_is_true(
+    kept, bone, count, k, noise, share, exact, seed
+):
+    probes = probe_of(kept, bone, count, noise=noise, seed=seed)
+    subset = np.random.default_rng(seed).random(kept.bones) < share
+    found = {}
+    for name in ("numpy", "compiled"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(*WAYS[name])
+            found[name] = search(kept, probes, k, subset=subset, exact=exact)
+    first, second = found.values()
+    assert first.bones.tolist() == second.bones.tolist()
+    np.testing.assert_array_equal(first.distances, second.distances)
+    np.testing.assert_array_equal(first.nearest_views, second.nearest_views)
+    assert first.proved_to == pytest.approx(second.proved_to, abs=1e-5)
+    oracle = brute_force(kept, probes, k, subset)
+    if exact:
+        assert_same(second, oracle)
+    for hits in (first, second):
+        proved = int((hits.distances <= hits.proved_to).sum())
+        np.testing.assert_allclose(hits.distances[:proved], [distance for distance, _ in oracle[:proved]], atol=1e-6)
+        # Each is as far as its nearest view, also where that lies in another cell than the one it was found by.
+        for bone_found, distance in zip(hits.bones.tolist(), hits.distances.tolist()):
+            only = np.arange(kept.bones) == bone_found
+            assert brute_force(kept, probes, 1, only)[0][0] == pytest.approx(distance, abs=1e-6)
+
+
+def test_an_exact_answer_is_proved_without_looking_at_everything(monkeypatch):
+    """Bones lie in two groups, opposite to each other: half of them is never read, and so never verified."""
+    towards = np.eye(24, dtype=np.float32)[0] * 3
+    bones = [make_bone(n, views=20, dim=24, spread=0.2) for n in range(400)]
+    for n, bone in enumerate(bones):
+        bone.vectors[:] = unit(bone.vectors + (towards if n < 100 else -towards))
+    kept = kept_gallery(bones)
+    kept.rows.unverified[:] = True
+    kept.rows.checksums[:100] = [zlib.crc32(bone.vectors.tobytes()) for bone in bones[:100]]
+    probes = probe_of(kept, 5, noise=0.1)
+    monkeypatch.setattr(*WAYS["compiled"])
+    hits = search(kept, probes, 3, exact=True)
+    assert hits.certified_exact
+    assert kept.rows.unverified[100:].all()
+    kept.rows.unverified[:] = False
+    assert_same(hits, brute_force(kept, probes, 3))
+
+
+def test_the_first_answers_of_a_process_need_no_numba_and_later_ones_no_folder_for_it(tmp_path):
+    """Where numba finds no folder to write compiled loops to, they are compiled anew."""
+    script = """
+import sys
+import numpy as np
+from test_index_search import kept_gallery, make_bone, probe_of
+from boneprint.index import compiled, search
+gallery = kept_gallery([make_bone(n, views=20, dim=24, spread=0.5) for n in range(300)])
+probes = probe_of(gallery, 7)
+first = search(gallery, probes, 5, exact=False)
+assert "numba" not in sys.modules
+import numba.core.caching
+numba.core.caching.CacheImpl._locator_classes = []
+compiled.INTERPRETED_SEARCHES = 0
+later = search(gallery, probes, 5, exact=False)
+assert "boneprint.index.kernels" in sys.modules
+assert later.bones.tolist() == first.bones.tolist()
+"""
+    paths = [str(Path(__file__).parent), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment, cwd=tmp_path)
 
 
 def test_a_restored_graph_that_grows_keeps_its_bones_and_finds_the_new_ones():
     """Oracle: the nearest of all prototypes, one by one. Bones of 48 views in all directions have eight each."""
     covers = [cover_of(make_bone(n, views=48, dim=24, spread=2.0).vectors) for n in range(600)]
     graph = PrototypeGraph.built(covers[:500], 24)
-    graph = PrototypeGraph.restored(*graph.stored(), bones=500, dim=24).grown(covers[500:])
+    graph = PrototypeGraph.restored(*graph.stored(), bones=500, views=500 * 48, dim=24).grown(covers[500:])
     assert graph.crowding == 4
     found = []
     for n, cover in enumerate(covers):

@@ -1,7 +1,7 @@
 """Prototypes in a quarter of the bytes: compared with a probe all at once, and off by no more than is known."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
-# Of an int8.
-_STEPS = 127
-# Some ten float32 roundings of numbers up to 4, under a square root; sqrt(4 eps) where that is near 0.
-_ROUNDING = 1e-3
+# Of an int8; and of a probe, which is coded more finely, at no cost.
+STEPS, PROBE_STEPS = 127, 2047
+# Some ten float32 roundings of squared distances up to 4.
+ROUNDING = 1e-5
+# Rows turned into float32 at once: half a MB of 128 numbers.
+_BLOCK = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,7 @@ class Codes:
     codes : (Q, D) int8
     units : (Q,) float32
     squares : (Q,) float32, squared lengths of the codes
-    slack : (Q,) float32; nothing that a row stands for is farther from its code
+    slack : (Q,) float32; nothing that a row stands for is farther from what its code says it is
     """
 
     codes: NDArray[np.int8]
@@ -34,35 +36,48 @@ class Codes:
     slack: FloatArray
 
     @classmethod
-    def of(cls, blocks: Iterable[FloatArray], radii: FloatArray) -> Self:
-        """Of rows, block by block, and the (Q,) radii of what they stand for."""
-        coded = [_coded(rows) for rows in blocks]
-        codes, units, squares, errors = (np.concatenate(parts) for parts in zip(*coded))
-        return cls(codes, units, squares, radii + errors + np.float32(_ROUNDING))
+    def of(cls, rows: FloatArray, slack: FloatArray) -> Self:
+        """Of (Q, D) rows, and the (Q,) distances, from `decoded`, of the farthest that they stand for."""
+        codes, units, squares, _ = coded(rows, STEPS)
+        return cls(codes.astype(np.int8), units, squares, slack)
 
-    def nearest(self, probe: FloatArray, begins: IntArray, ends: IntArray) -> tuple[FloatArray, FloatArray]:
-        """For each range of rows (B,) about how near its nearest row is to the (D,) probe, and what bounds that.
+    @classmethod
+    def joined(cls, parts: Sequence["Codes"]) -> Self:
+        """Several, one after the other."""
+        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
+
+    def compared(self, probe: FloatArray, chosen: IntArray | None = None) -> tuple[FloatArray, FloatArray]:
+        """About how near rows are to the (D,) probe, and the distance that nothing they stand for is nearer than.
 
         Returns
         -------
-        gaps, bounds : (B,) and (B,) float32
-            ``gaps`` are off by some thousandths. Nothing that a row of the range stands for is nearer than ``bounds``.
+        gaps, bounds : (Q,) and (Q,) float32, or of the chosen rows
+            ``gaps`` are off by some thousandths.
         """
-        from boneprint.index.kernels import nearest_codes  # numba: for large galleries only
+        codes, units, squares, errors = coded(probe[None], PROBE_STEPS)
+        own = slice(None) if chosen is None else chosen
+        mine = self.codes[own]
+        products = np.empty(len(mine), np.float32)
+        for first in range(0, len(mine), _BLOCK):
+            # BLAS knows no bytes.
+            part = slice(first, first + _BLOCK)
+            np.dot(mine[part].astype(np.float32), codes[0], out=products[part])
+        crossed = np.float32(2) * self.units[own] * units[0] * products
+        squared = self.squares[own] + squares[0] - crossed
+        least = np.sqrt(np.maximum(squared - np.float32(ROUNDING), 0))
+        return np.sqrt(np.maximum(squared, 0)), least - self.slack[own] - (errors[0] + np.float32(ROUNDING))
 
-        codes, units, squares, errors = _coded(probe[None])
-        gaps, bounds = np.empty(len(begins), np.float32), np.empty(len(begins), np.float32)
-        nearest_codes(
-            self.codes, self.units, self.squares, self.slack, codes[0], units[0], squares[0], begins, ends, gaps, bounds
-        )
-        return gaps, bounds - errors[0]
+
+def decoded(rows: FloatArray) -> NDArray[np.float64]:
+    """What is left of rows when they have been coded."""
+    codes, units, _, _ = coded(rows, STEPS)
+    return codes.astype(np.float64) * units[:, None].astype(np.float64)
 
 
-def _coded(rows: FloatArray) -> tuple[NDArray[np.int8], FloatArray, FloatArray, FloatArray]:
-    """Codes of rows, their units, their squared lengths and how far from the rows they are."""
-    units = np.abs(rows).max(axis=1) / np.float32(_STEPS)
+def coded(rows: FloatArray, steps: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Whole numbers up to ``steps`` for rows, their units, their squared lengths and how far from the rows they are."""
+    units = np.abs(rows).max(axis=1, initial=0) / np.float32(steps)
     wholes = np.rint(rows / units[:, None])
     missed = rows - wholes * units[:, None]
     squares = np.einsum("qd,qd->q", wholes, wholes) * units**2
-    errors = np.sqrt(np.einsum("qd,qd->q", missed, missed))
-    return wholes.astype(np.int8), units, squares, errors
+    return wholes, units, squares, np.sqrt(np.einsum("qd,qd->q", missed, missed))

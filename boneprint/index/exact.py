@@ -9,6 +9,8 @@ from boneprint.index.rows import BLOCK_ROWS, UNIT_TOLERANCE, Rows
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
+_EPS = float(np.finfo(np.float32).eps)
+
 
 def exact_search(rows: Rows, probes: FloatArray, k: int, bones: IntArray) -> Hits:
     """The k nearest of ``bones``, by looking at every view of each.
@@ -51,7 +53,7 @@ def squared_error(rows: Rows) -> float:
     D eps |v||q| (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
     """
     off = rows.tolerance, UNIT_TOLERANCE
-    return sum(2 * each + each**2 for each in off) + 4 * rows.dim * float(np.finfo(np.float32).eps)
+    return sum(2 * each + each**2 for each in off) + 4 * rows.dim * _EPS
 
 
 def sweep(rows: Rows, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
@@ -65,11 +67,6 @@ def sweep(rows: Rows, probes: FloatArray, bones: IntArray) -> NDArray[np.float64
             np.dot(run, probe, out=products[column, row : row + len(run)])
         row += len(run)
     return _squared(np.maximum.reduceat(products, stops - counts, axis=1))
-
-
-def sweep_scattered(rows: Rows, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
-    """As `sweep`, in half the time where most bones have no neighbour among ``bones``; loads numba."""
-    return sweep(rows, probes, bones) if rows.half else _squared(rows.largest_products(probes, bones))
 
 
 def _squared(largest: FloatArray) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """The gallery: all enrolled bones at one moment, never changing."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneprint.errors import BoneprintError, StoreError
+from boneprint.index.cells import Cells
 from boneprint.index.graph import PrototypeGraph
-from boneprint.index.prototypes import cover_of
+from boneprint.index.prototypes import Cover, cover_of
 from boneprint.index.rows import Rows
 from boneprint.nouns import Reference
 
@@ -30,7 +31,8 @@ class Gallery:
     embedder : id of what made the vectors, e.g. "compact-1:ab12cd34ef56"
     indexed : (I,) int64, rising: the first I bones have these numbers in the stored graph, and the others are looked at
         one by one; all bones by default
-    stored_graph : fetches the graph kept in the file, None where there is none, StoreError where it is damaged
+    stored_cells, stored_graph : fetch the cells, and the graph, kept in the file; None where there are none, StoreError
+        where they are damaged
     picture : fetches the PNG file of the view of a row, None where none is kept
     solid : fetches the encoded grid of a bone, by its place in ``references``; None where none is kept, StoreError
         where it is damaged
@@ -47,6 +49,7 @@ class Gallery:
     generation: int
     embedder: str
     indexed: IntArray | None = field(default=None, repr=False)
+    stored_cells: Callable[[], Cells | None] | None = field(default=None, repr=False)
     stored_graph: Callable[[], PrototypeGraph | None] | None = field(default=None, repr=False)
     picture: Callable[[int], bytes | None] = field(default=lambda row: None, repr=False)
     solid: Callable[[int], bytes | None] = field(default=lambda bone: None, repr=False)
@@ -94,6 +97,33 @@ class Gallery:
         return frozenset((reference.source_hash, reference.part) for reference in self.references)
 
     @cached_property
+    def places(self) -> IntArray:
+        """(N,) 0 to N - 1."""
+        return np.arange(self.bones)
+
+    @cached_property
+    def indexed_views(self) -> int:
+        """The number of views of the first I bones."""
+        return int(self.rows.counts()[: self.indexed_bones].sum())
+
+    @cached_property
+    def stored_index(self) -> tuple[Cells, IntArray] | None:
+        """The stored cells and the (I,) numbers of the first I bones among them; None where none are in order."""
+        if self.stored_cells is None or self.indexed is None:
+            return None
+        try:
+            found = self.stored_cells()
+        except (StoreError, ValueError) as error:
+            _warn(str(error))
+            return None
+        return None if found is None else (found, self.indexed)
+
+    @cached_property
+    def cells(self) -> tuple[Cells, IntArray]:
+        """The cells of the first I bones, and their (I,) numbers among them: restored, or made from the vectors."""
+        return self.stored_index or (Cells.of(self._covers(), self.dim), np.arange(self.indexed_bones))
+
+    @cached_property
     def graph(self) -> tuple[PrototypeGraph, IntArray]:
         """The graph over the first I bones, and their (I,) numbers in it: restored, or else built from the vectors."""
         if self.stored_graph is not None and self.indexed is not None:
@@ -101,16 +131,14 @@ class Gallery:
                 graph = self.stored_graph()
                 if graph is not None:
                     return graph, self.indexed
-                finding = "the store holds no index"
+                finding = "the store holds no graph"
             except (StoreError, ValueError) as error:
                 finding = str(error)
-            warnings.warn(
-                f"{finding}: rebuilding it from the vectors, which are the record. "
-                "Run `boneprint checkpoint` to store it again.",
-                stacklevel=2,
-            )
-        covers = (cover_of(self.rows.of(bone)) for bone in range(self.indexed_bones))
-        return PrototypeGraph.built(covers, self.dim), np.arange(self.indexed_bones)
+            _warn(finding)
+        return PrototypeGraph.built(self._covers(), self.dim), np.arange(self.indexed_bones)
+
+    def _covers(self) -> Iterator[Cover]:
+        return (cover_of(self.rows.of(bone)) for bone in range(self.indexed_bones))
 
     def matching(self, field_name: str, value: str) -> NDArray[np.bool_]:
         """(N,) bool, which bones have this value in a field of their reference; None is the empty value."""
@@ -135,3 +163,11 @@ class Gallery:
     @cached_property
     def _columns(self) -> dict[str, Mapping[str, IntArray]]:
         return {}
+
+
+def _warn(finding: str) -> None:
+    warnings.warn(
+        f"{finding}: rebuilding it from the vectors, which are the record. "
+        "Run `boneprint checkpoint` to store it again.",
+        stacklevel=4,
+    )

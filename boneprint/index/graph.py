@@ -1,6 +1,6 @@
 """The graph: prototypes of every bone in one HNSW. A cache made from the vectors. The only importer of hnswlib."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -9,7 +9,7 @@ import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
-from boneprint.index.codes import Codes
+from boneprint.index.cells import INDEX_VERSION, Cells
 from boneprint.index.prototypes import Cover
 from boneprint.index.rows import UNIT_TOLERANCE
 
@@ -18,8 +18,8 @@ IntArray = NDArray[np.int64]
 
 # FIELD section 7: below about 50,000 views exact search is the better default (1 M views: 51 ms).
 EXACT_VIEWS = 50_000
-# Raised when prototypes or arrays change their meaning: an older stored graph is then rebuilt.
-GRAPH_VERSION = 2
+# A smaller gallery has no cells either.
+CELL_VIEWS = 5_000
 # hnswlib's own recommendation for some 100 dimensions is M 12-48. Prototypes of unrelated bones lie all about as far
 # from each other, which is hard for a graph: with 32 links it finds as many of them as with 16 and twice the width.
 _LINKS, _EF_CONSTRUCTION = 32, 100
@@ -27,14 +27,12 @@ _SEED = 20200618
 # Where a filter leaves less of the bones than this, asking the graph for as many more bones as the filter takes away
 # costs more than measuring those that are left.
 _WALKED_SHARE = 0.2
-# Up to so many prototypes, where bones have several, all of them are compared with a probe, as bytes: 0.7 ms for 80,000
-# of 128 numbers (benchmarks/index.py's wide manifold), where to walk and to measure what it found took 3.7 ms.
+# Up to so many prototypes all of them are compared with a probe, as bytes: 0.3 ms for 100,000 of 128 numbers, and it
+# finds more than a walk, which must measure what it has found besides.
 SWEPT_PROTOTYPES = 500_000
 # Where hardly a bone has more prototypes than its centre, the sweep over all centres that proves an answer (0.2 ms for
 # 10,000) has already found what the prototypes could tell.
 WALKED_CROWDING = 1.5
-# Coded at once: what is copied for that is then about a MB.
-_CODED_BONES = 256
 _NOTHING = np.zeros(0, np.int64), np.zeros(0, np.float32)
 
 
@@ -44,12 +42,12 @@ class PrototypeGraph:
 
     Parameters
     ----------
-    offsets : (G + 1,) int64; those of bone n are prototypes offsets[n] to offsets[n + 1]
+    cells : what the prototypes stand for
     radii : (Q,) float32
     centres, reaches : (G, D) and (G,) float32
     """
 
-    offsets: IntArray
+    cells: Cells
     radii: FloatArray
     centres: FloatArray
     reaches: FloatArray
@@ -62,7 +60,7 @@ class PrototypeGraph:
         hnsw = hnswlib.Index("l2", dim)
         hnsw.init_index(1, M=_LINKS, ef_construction=_EF_CONSTRUCTION, random_seed=_SEED)
         nothing = np.zeros((0, dim), np.float32)
-        empty = cls(np.zeros(1, np.int64), nothing[:, 0], nothing, nothing[:, 0], {}, hnsw)
+        empty = cls(Cells.of([], dim), nothing[:, 0], nothing, nothing[:, 0], {}, hnsw)
         return empty.grown(covers, threads=threads)
 
     def grown(self, covers: Iterable[Cover], *, threads: int = 1) -> Self:
@@ -70,7 +68,6 @@ class PrototypeGraph:
         covers = list(covers)
         prototypes = np.concatenate([self.centres[:0], *(cover.prototypes for cover in covers)])
         radii = np.concatenate([self.radii, *(cover.radii for cover in covers)])
-        offsets = np.cumsum([0, *np.diff(self.offsets), *(len(cover.radii) for cover in covers)], dtype=np.int64)
         centres = np.concatenate([self.centres, *(cover.centre[None] for cover in covers)])
         reaches = np.concatenate([self.reaches, np.array([cover.reach for cover in covers], np.float32)])
         # Bone by bone, the walk gets stuck among the first (FIELD section 7).
@@ -78,10 +75,12 @@ class PrototypeGraph:
         if len(order):
             self._hnsw.resize_index(len(radii))
             self._hnsw.add_items(prototypes[order], len(self.radii) + order, num_threads=threads)
-        return type(self)(offsets, radii, centres, reaches, self._hnsw.__getstate__()[0], self._hnsw)
+        return type(self)(self.cells.grown(covers), radii, centres, reaches, self._hnsw.__getstate__()[0], self._hnsw)
 
     @classmethod
-    def restored(cls, arrays: Mapping[str, NDArray[Any]], scalars: Mapping[str, Any], *, bones: int, dim: int) -> Self:
+    def restored(
+        cls, arrays: Mapping[str, NDArray[Any]], scalars: Mapping[str, Any], *, bones: int, views: int, dim: int
+    ) -> Self:
         """Restore what `stored` gave, without building.
 
         The arrays must have been verified by checksum: hnswlib checks no bounds, and flipped bits crash the process.
@@ -89,10 +88,10 @@ class PrototypeGraph:
         Raises
         ------
         ValueError
-            If it is of another version, or does not belong to ``bones`` bones of dimension ``dim``.
+            If it is of another version, or does not belong to ``bones`` bones with ``views`` views of dimension
+            ``dim``.
         """
-        if scalars.get("graph_version") != GRAPH_VERSION:
-            raise ValueError(f"index version {scalars.get('graph_version')}, expected {GRAPH_VERSION}")
+        cells = Cells.restored(arrays, scalars.get("graph_version"), bones=bones, views=views, dim=dim)
         state = {
             name.removeprefix("hnsw_"): value
             for name, value in (*arrays.items(), *scalars.items())
@@ -100,11 +99,9 @@ class PrototypeGraph:
         }
         try:
             radii, centres, reaches = arrays["radii"], arrays["centres"], arrays["reaches"]
-            offsets = np.asarray(arrays["offsets"], dtype=np.int64)
             nodes = len(radii)
             fits = (
-                offsets.shape == (bones + 1,)
-                and offsets[-1] == nodes
+                len(cells) == nodes
                 and centres.shape == (bones, dim)
                 and reaches.shape == (bones,)
                 and state["dim"] == dim
@@ -114,23 +111,21 @@ class PrototypeGraph:
         except KeyError as error:
             raise ValueError(f"index without {error}") from error
         if not fits:
-            raise ValueError(
-                f"index of {len(offsets) - 1} bones, {nodes} prototypes; expected {bones} of {dim} numbers"
-            )
+            raise ValueError(f"graph of {nodes} prototypes; expected {len(cells)} of {dim} numbers")
         # Restoring starts hnswlib's level generator anew from this seed: with the old one, items that are added would
         # repeat the levels of the first ones.
         state["seed"] = _SEED + nodes
-        return cls(offsets, radii, centres, reaches, state)
+        return cls(cells, radii, centres, reaches, state)
 
     def stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Arrays and scalars from which `restored` makes it again; the prototypes are in hnswlib's level 0."""
         arrays: dict[str, NDArray[Any]] = {
-            "offsets": self.offsets,
+            **self.cells.stored(),
             "radii": self.radii,
             "centres": self.centres,
             "reaches": self.reaches,
         }
-        scalars: dict[str, Any] = {"graph_version": GRAPH_VERSION}
+        scalars: dict[str, Any] = {"graph_version": INDEX_VERSION}
         for name, value in self._state.items():
             if isinstance(value, np.ndarray):
                 arrays[f"hnsw_{name}"] = value
@@ -141,13 +136,20 @@ class PrototypeGraph:
     @property
     def bones(self) -> int:
         """G, the number of bones."""
-        return len(self.offsets) - 1
+        return self.cells.bones
+
+    @property
+    def offsets(self) -> IntArray:
+        """(G + 1,) prototypes of bone n are offsets[n] to offsets[n + 1]."""
+        return self.cells.offsets
 
     def cover(self, bone: int) -> Cover:
         """What stands for one bone."""
         own = np.array([bone])
         radii = self.radii[self.offsets[bone] : self.offsets[bone + 1]]
-        return Cover(self._prototypes_of(own), radii, self.centres[bone], self.reaches[bone])
+        slack = self.cells.codes.slack[self.offsets[bone] : self.offsets[bone + 1]]
+        owners = self.cells.owners_of(bone)
+        return Cover(self._prototypes_of(own), radii, slack, owners, self.centres[bone], self.reaches[bone])
 
     @property
     def crowding(self) -> float:
@@ -158,20 +160,6 @@ class PrototypeGraph:
     def several(self) -> NDArray[np.bool_]:
         """(G,) whether a bone has more prototypes than its centre."""
         return np.asarray(np.diff(self.offsets) > 1)
-
-    @property
-    def sweepable(self) -> bool:
-        """Whether `swept` says more than `balls` do, and takes less time than `walked`."""
-        return self.crowding >= WALKED_CROWDING and len(self.radii) <= SWEPT_PROTOTYPES
-
-    def swept(self, probes: FloatArray, bones: IntArray) -> tuple[FloatArray, FloatArray]:
-        """For each of (B,) bones about what `gaps` says, and the distance that no view of it is nearer than.
-
-        In the first search of a process it takes some 0.5 s more, for numba.
-        """
-        begins, ends = self.offsets[bones], self.offsets[bones + 1]
-        gaps, bounds = zip(*(self._codes.nearest(probe, begins, ends) for probe in probes))
-        return _fused(np.array(gaps)), _fused(np.array(bounds))
 
     def walked(self, probes: FloatArray, count: int, *, share: float) -> tuple[IntArray, FloatArray]:
         """Numbers, rising, and `gaps` of about ``count`` bones that the graph finds near any of the (P, D) probes.
@@ -205,10 +193,6 @@ class PrototypeGraph:
         """For each of (B,) bones, how far its nearest prototype is: (B,), fused over the (P, D) probes."""
         return _fused(self._nearest(self._to_prototypes(probes, bones), bones))
 
-    def lower_bounds(self, probes: FloatArray, bones: IntArray) -> FloatArray:
-        """As `balls` has them, but more closely, by every prototype of each bone."""
-        return _fused(self._nearest(self._to_prototypes(probes, bones) - self.radii[self._rows_of(bones)], bones))
-
     def _to_prototypes(self, probes: FloatArray, bones: IntArray) -> FloatArray:
         prototypes = self._prototypes_of(bones)
         return np.array([_distances(prototypes @ probe) for probe in probes])
@@ -226,12 +210,6 @@ class PrototypeGraph:
     def _prototypes_of(self, bones: IntArray) -> FloatArray:
         prototypes, places = self._level0
         return np.asarray(prototypes[places[self._rows_of(bones)]])
-
-    @cached_property
-    def _codes(self) -> Codes:
-        """All prototypes, bone by bone."""
-        parts = np.array_split(np.arange(self.bones), 1 + self.bones // _CODED_BONES)
-        return Codes.of((self._prototypes_of(bones) for bones in parts), self.radii)
 
     @cached_property
     def _hnsw(self) -> Any:
@@ -255,6 +233,11 @@ class PrototypeGraph:
     @cached_property
     def _owners(self) -> IntArray:
         return np.repeat(np.arange(self.bones), np.diff(self.offsets))
+
+
+def is_graph(names: Collection[str]) -> bool:
+    """Whether there is a graph among what is stored of an index, and not cells alone."""
+    return "hnsw_data_level0" in names
 
 
 def _fused(distances: FloatArray) -> FloatArray:

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneprint.errors import StoreError
-from boneprint.index.graph import EXACT_VIEWS, PrototypeGraph
+from boneprint.index.cells import INDEX_VERSION, Cells
+from boneprint.index.graph import CELL_VIEWS, EXACT_VIEWS, PrototypeGraph
 from boneprint.index.prototypes import Cover, cover_of
 from boneprint.index.segment import Segment
 from boneprint.index.snapshot import Snapshot
-from boneprint.index.write import Content
+from boneprint.index.write import Content, Stored
 
 # The files of a snapshot, with which of their bones go on.
 _Kept = Sequence[tuple[Segment, NDArray[np.bool_]]]
@@ -51,7 +52,7 @@ def merged(snapshot: Snapshot, empty: Content, *, without: Set[str], threads: in
         if any(part.pictures for part in snapshot.parts)
         else (),
         solids=[part.solids.raw(bone) for part, chosen in kept for bone in np.flatnonzero(chosen).tolist()],
-        graph=_index(kept, empty.dim, threads=threads, grow=grow).stored() if counts.sum() > EXACT_VIEWS else None,
+        graph=_index(kept, int(counts.sum()), empty.dim, threads=threads, grow=grow),
     )
 
 
@@ -63,19 +64,34 @@ def graph_of(part: Segment) -> PrototypeGraph | None:
         return None
 
 
+def cells_of(part: Segment) -> Cells | None:
+    """The cells that a file holds; None where it holds none that are in order."""
+    try:
+        return part.cells()
+    except (StoreError, ValueError):
+        return None
+
+
 def _row_runs(part: Segment, chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Ranges of rows that hold the chosen bones of a file, as few as that takes."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
     return [(int(part.offsets[first]), int(part.offsets[last])) for first, last in zip(edges[::2], edges[1::2])]
 
 
-def _index(kept: _Kept, dim: int, *, threads: int, grow: bool) -> PrototypeGraph:
-    """The index over the chosen bones of a base and its segments: that of the base with more bones, or made anew."""
+def _index(kept: _Kept, views: int, dim: int, *, threads: int, grow: bool) -> Stored | None:
+    """Cells, and in large galleries the graph over them: those of the base with more bones, or made anew."""
     (base, chosen), *segments = kept
-    present = graph_of(base) if grow and chosen.all() else None
+    grow = grow and bool(chosen.all())
+    if views <= CELL_VIEWS:
+        return None
+    if views <= EXACT_VIEWS:
+        known = cells_of(base) if grow else None
+        cells = known.grown(_covers(segments)) if known else Cells.of(_covers(kept), dim)
+        return cells.stored(), {"graph_version": INDEX_VERSION}
+    present = graph_of(base) if grow else None
     if present is not None:
-        return present.grown(_covers(segments), threads=threads)
-    return PrototypeGraph.built(_covers(kept), dim, threads=threads)
+        return present.grown(_covers(segments), threads=threads).stored()
+    return PrototypeGraph.built(_covers(kept), dim, threads=threads).stored()
 
 
 def _covers(kept: _Kept) -> Iterator[Cover]:

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from boneprint.index.codes import decoded
+
 FloatArray = NDArray[np.float32]
 
 # FIELD section 7: 1 to 8 prototypes do for most bones; where views spread more widely, more bones are looked at.
@@ -28,12 +30,16 @@ class Cover:
     ----------
     prototypes : (C, D) float32, unit rows
     radii : (C,) float32; no view that a prototype stands for is farther from it
+    slack : (C,) float32; the same of what is left of a prototype when it is coded, see `codes`
+    owners : (V,) uint8, which prototype stands for each view
     centre : (D,) float32, unit
     reach : no view is farther from the centre
     """
 
     prototypes: FloatArray
     radii: FloatArray
+    slack: FloatArray
+    owners: NDArray[np.uint8]
     centre: FloatArray
     reach: np.float32
 
@@ -49,17 +55,19 @@ def cover_of(views: NDArray[Any]) -> Cover:
     views : (V, D) float32 or float16, about unit rows, V >= 1
     """
     rows = views.astype(np.float32, copy=False)
-    single, one_radius = _clustered(rows, 1)
+    single, alone = _clustered(rows, 1)
+    reach = _farthest(rows, single.astype(np.float64), alone)
     most = min(MOST_PROTOTYPES, -(-len(rows) // VIEWS_PER_PROTOTYPE))
-    if most > 1 and one_radius[0] > ONE_WILL_DO:
-        several, radii = _clustered(rows, most)
-        if radii.max() < WORTH_IT * one_radius[0]:
-            return Cover(several, radii, single[0], one_radius[0])
-    return Cover(single, one_radius, single[0], one_radius[0])
+    if most > 1 and reach[0] > ONE_WILL_DO:
+        several, owners = _clustered(rows, most)
+        radii = _farthest(rows, several.astype(np.float64), owners)
+        if radii.max() < WORTH_IT * reach[0]:
+            return Cover(several, radii, _farthest(rows, decoded(several), owners), owners, single[0], reach[0])
+    return Cover(single, reach, _farthest(rows, decoded(single), alone), alone, single[0], reach[0])
 
 
-def _clustered(rows: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
-    """Unit centres, and for each the distance, rounded up, of the farthest row that it stands for."""
+def _clustered(rows: FloatArray, count: int) -> tuple[FloatArray, NDArray[np.uint8]]:
+    """Unit centres, and which of them each row has."""
     centres = _farthest_first(rows, count)
     for _ in range(_LLOYD_ROUNDS if count > 1 else 1):
         owner = (rows @ centres.T).argmax(axis=1)
@@ -68,11 +76,18 @@ def _clustered(rows: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
         # Views that cancel out have no mean direction: the seed stays.
         centres = np.where(lengths > 1e-3, totals / np.maximum(lengths, 1e-3), centres)
     owner = (rows @ centres.T).argmax(axis=1)
+    # One that stands for nothing is left out.
+    used, owner = np.unique(owner, return_inverse=True)
+    return centres[used], owner.astype(np.uint8)
+
+
+def _farthest(rows: FloatArray, centres: NDArray[np.float64], owner: NDArray[np.uint8]) -> FloatArray:
+    """For each centre the distance, rounded up, of the farthest row that has it."""
     # In float64, for these must hold.
     distances = np.linalg.norm(rows.astype(np.float64) - centres[owner], axis=1)
-    radii = np.zeros(count)
+    radii = np.zeros(len(centres))
     np.maximum.at(radii, owner, distances)
-    return centres, np.nextafter(radii.astype(np.float32), np.float32(np.inf))
+    return np.nextafter(radii.astype(np.float32), np.float32(np.inf))
 
 
 def _farthest_first(rows: FloatArray, count: int) -> FloatArray:

@@ -101,28 +101,6 @@ class Rows:
             self.unverified[bone] = False
         return rows
 
-    def largest_products(self, probes: FloatArray, bones: IntArray) -> FloatArray:
-        """(P, B) the largest product of each bone's rows with each of (P, D) probes; of some bones (B,), rising.
-
-        Of rows in single precision.
-
-        Raises
-        ------
-        StoreError
-            If the rows of a bone do not match their checksum.
-        """
-        from boneprint.index.kernels import largest_products  # numba: for large galleries only
-
-        self._verify(bones)
-        largest = np.empty((len(probes), len(bones)), np.float32)
-        begins, ends = self.begins[bones], self.ends[bones]
-        edges = [*np.searchsorted(begins, self._starts).tolist(), len(bones)]
-        for block, start, first, last in zip(self.blocks, self._starts.tolist(), edges, edges[1:]):
-            if first < last:
-                own = slice(first, last)
-                largest_products(block.rows, probes, begins[own] - start, ends[own] - start, largest[:, own])
-        return largest
-
     def runs(self, bones: IntArray) -> Iterator[FloatArray]:
         """The rows of some bones (B,), rising, in that order, as few (R, D) float32 arrays as that takes.
 
@@ -131,7 +109,7 @@ class Rows:
         StoreError
             If those of a bone do not match their checksum.
         """
-        self._verify(bones)
+        self.verify(bones)
         begins, ends = self.begins[bones], self.ends[bones]
         # A run ends where the next bone's rows do not follow, or lie in another block.
         apart = begins[1:] != ends[:-1]
@@ -145,7 +123,8 @@ class Rows:
             for row in range(first, last, BLOCK_ROWS):
                 yield rows[row - start : min(row + BLOCK_ROWS, last) - start].astype(np.float32, copy=False)
 
-    def _verify(self, bones: IntArray) -> None:
+    def verify(self, bones: IntArray) -> None:
+        """Compare some bones with their checksums, unless that was done; StoreError if one does not match."""
         for bone in bones[self.unverified[bones]].tolist():
             self.of(bone)
 

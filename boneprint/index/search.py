@@ -1,34 +1,28 @@
-"""Search: which bones are nearest to a probe, by looking at everything or at the graph's candidates."""
+"""Search: which bones are nearest to a probe, by looking at everything or at the cells that may hold them."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boneprint.errors import BoneprintError
-from boneprint.index.exact import FloatArray, exact_search, ranked, shortlist, sweep, sweep_scattered
+from boneprint.index import compiled, walk
+from boneprint.index.cells import Cells
+from boneprint.index.exact import FloatArray, exact_search, measure, ranked, shortlist, squared_error, sweep
 from boneprint.index.gallery import Gallery
-from boneprint.index.graph import EXACT_VIEWS, WALKED_CROWDING
+from boneprint.index.graph import EXACT_VIEWS, SWEPT_PROTOTYPES
 from boneprint.index.hits import Hits
 from boneprint.index.rows import UNIT_TOLERANCE
 
 IntArray = NDArray[np.int64]
 
-# Where a filter leaves no more views than this, all of them are looked at: at scattered places that costs some 2 ms,
-# what the graph needs (FIELD section 7: 0.8 ms for 10,000 views).
+# Where a filter leaves no more views than this, all of them are looked at (FIELD section 7: 0.8 ms for 10,000 views).
 FILTERED_VIEWS = 20_000
-# Candidates are looked at in batches, until fewer than this share of the k nearest can be expected among the others
-# (the bar is 0.99 of them found). FIELD section 7: 50-100 bones are enough, or more where views spread widely.
-BATCH, LEAST_BATCH, MOST_BATCH = 32, 8, 64
-# So many batches of bones are asked for at once. On the wide manifold four found 0.990 of the ten nearest, five 0.993.
-ASKED_BATCHES = 5
-MOST_CANDIDATES = 512
-LOST_SHARE = 1e-3
-# The gains of bones with several prototypes are far from normally distributed: with the share above 0.982 of the ten
-# nearest were found on benchmarks/index.py's wide manifold, with this one 0.995.
-LOST_SHARE_WIDE = 1e-5
-# A great gain is one at this quantile; in a normal distribution it lies so many standard deviations above the median.
-_GREAT, _GREAT_SD = 0.9, 1.2816
-# To prove an answer, at most so many more bones are measured against their prototypes, and so many of these looked at.
-_MOST_DOUBTED, _MOST_VISITED = 512, 64
+# With fewer bones than this, or than so many times k, there is nothing to choose.
+FEW_BONES, FEW_BONES_PER_K = 32, 4
+# To prove an answer at most this share of all views is looked at where they lie scattered; more is read faster in one
+# go, by BLAS.
+_PROOF_SHARE = 0.25
+# A graph over very many prototypes is asked for so many bones.
+_WALKED_BONES, _WALKED_BONES_PER_K = 160, 10
 
 
 def search(
@@ -49,7 +43,7 @@ def search(
     probes : (P, D) float32, unit rows, all of one bone; a view that is absent is left out
     k : how many bones; all of them if there are fewer
     subset : (N,) bool, the bones to search among; all by default
-    exact : look at every view (True), at the graph's candidates (False), or choose by the size (None)
+    exact : prove that no other bone is nearer (True), look at the likeliest only (False), or choose by the size (None)
 
     Raises
     ------
@@ -60,132 +54,128 @@ def search(
     """
     _check(gallery, probes, k)
     bones = _chosen(gallery, subset)
-    indexed = bones[: np.searchsorted(bones, gallery.indexed_bones)]
+    indexed = bones[: gallery.indexed_bones if subset is None else np.searchsorted(bones, gallery.indexed_bones)]
     if exact is None:
         few = EXACT_VIEWS if len(bones) == gallery.bones else FILTERED_VIEWS
-        exact = int(gallery.rows.counts()[indexed].sum()) <= few
-    if exact or len(indexed) <= max(BATCH, 4 * k):
+        views = gallery.indexed_views if len(bones) == gallery.bones else int(gallery.rows.counts()[indexed].sum())
+        exact = views <= few
+    if len(indexed) <= max(FEW_BONES, FEW_BONES_PER_K * k):
         return exact_search(gallery.rows, probes, k, bones)
-    return _Walk(gallery, probes, k, bones, indexed).hits()
+    # Bones that came after the index was made are few, and looked at one by one.
+    young = bones[len(indexed) :]
+    if exact:
+        hits = _by_loops(gallery, gallery.stored_index, probes, k, indexed, young, prove=True)
+        return hits or exact_search(gallery.rows, probes, k, bones)
+    cells, numbers = gallery.cells
+    if len(cells) > SWEPT_PROTOTYPES:
+        return _by_graph(gallery, probes, k, indexed, young)
+    hits = _by_loops(gallery, (cells, numbers), probes, k, indexed, young, prove=False)
+    if hits is None:
+        numbers = numbers[indexed]
+        about = walk.compared(cells, probes, numbers)
+        hits = _walked(gallery, cells, probes, k, indexed, numbers, young, about)
+    return hits
 
 
-class _Walk:
-    """One search by the graph: the bones looked at so far, and how near they are."""
+def _by_loops(
+    gallery: Gallery,
+    index: tuple[Cells, IntArray] | None,
+    probes: FloatArray,
+    k: int,
+    bones: IntArray,
+    young: IntArray,
+    *,
+    prove: bool,
+) -> Hits | None:
+    """What the compiled loops find; None where they are not loaded, not made for it, or would take longer than BLAS."""
+    rows = gallery.rows
+    if index is None or rows.half or (loops := compiled.loops()) is None:
+        return None
+    cells, numbers = index
+    if len(bones) < len(numbers):
+        numbers = numbers[bones]
+    block = rows.blocks[0]
+    if rows.ends[bones[-1]] > len(block.rows):
+        return None
+    others = sweep(rows, probes, young) if len(young) else np.empty(0)
+    error = squared_error(rows)
+    proof_views = _PROOF_SHARE * gallery.views if prove else walk.PROOF_VIEWS
+    state = loops.UNVERIFIED
+    while state == loops.UNVERIFIED:
+        try:
+            state, found, nearest, sure, proved_to, kth_squared = loops.nearest(
+                block.rows, rows.begins, rows.ends, rows.unverified, bones, numbers, cells.offsets, cells.view_offsets,
+                cells.owners, cells.codes.codes, cells.codes.units, cells.codes.squares, cells.codes.slack,
+                probes, others, k, error, proof_views, prove,
+            )  # fmt: skip
+        except OSError:
+            compiled.give_up()
+            return None
+        if state == loops.UNVERIFIED:
+            rows.verify(np.unique(found))
+    if state == loops.TOO_MUCH:
+        return None
+    found = bones[found]
+    squared = np.square(block.rows[nearest].astype(np.float64) - probes.astype(np.float64)).sum(axis=2)
+    unsure = ~sure.all(axis=1)
+    if unsure.any():
+        # By the one arithmetic that makes equal bones equal.
+        order = np.flatnonzero(unsure)[np.argsort(found[unsure])]
+        squared[order], nearest[order] = measure(rows, probes, found[order])
+    late = young[others <= kth_squared + 2 * error]
+    if len(late):
+        late_squared, late_nearest = measure(rows, probes, late)
+        found, squared = np.concatenate([found, late]), np.concatenate([squared, late_squared])
+        nearest = np.concatenate([nearest, late_nearest])
+    fused = squared.mean(axis=1)
+    best = np.lexsort((found, fused))[:k]
+    proof = np.inf if prove else float(proved_to)
+    return Hits(found[best], np.sqrt(fused[best]).astype(np.float32), nearest[best], proof)
 
-    def __init__(
-        self, gallery: Gallery, probes: NDArray[np.float32], k: int, bones: IntArray, indexed: IntArray
-    ) -> None:
-        self._gallery, self._probes, self._k = gallery, probes, k
-        self._graph, numbers = gallery.graph
-        # Bones of the graph are meant by their place among those that may be found.
-        self._bones, self._numbers = indexed, numbers[indexed]
-        self._sweepable = self._graph.sweepable
-        # By their nearest prototypes, or by their centres.
-        about = self._graph.swept if self._sweepable else self._graph.balls
-        self._gaps, self._bounds = about(probes, self._numbers)
-        self._unseen = np.ones(len(indexed), dtype=bool)
-        # Bones that came after the graph was made are few, and looked at one by one.
-        self._seen = bones[len(indexed) :]
-        self._swept = sweep(gallery.rows, probes, self._seen) if len(self._seen) else np.empty(0)
 
-    def hits(self) -> Hits:
-        """The k nearest that were found, and how far that is proved."""
-        self._look_at_candidates()
-        doubted = self._doubted()
-        if 0 < len(doubted) <= _MOST_VISITED:
-            self._look_at(doubted)
-        near = shortlist(self._gallery.rows, self._swept, self._seen, self._k)
-        hits = ranked(self._gallery.rows, self._probes, self._k, near)
-        proved_to = float(self._bounds[self._unseen].min(initial=np.inf))
-        return Hits(hits.bones, hits.distances, hits.nearest_views, proved_to)
+def _by_graph(gallery: Gallery, probes: FloatArray, k: int, bones: IntArray, young: IntArray) -> Hits:
+    """Among very many prototypes: those whose centre is near, and those that the graph finds."""
+    graph, numbers = gallery.graph
+    numbers = numbers[bones]
+    gaps, bounds = graph.balls(probes, numbers)
+    asked = max(_WALKED_BONES, _WALKED_BONES_PER_K * k)
+    # Where a bone has several prototypes its centre says less.
+    near = min(round(asked * graph.crowding), len(bones))
+    places = np.argpartition(gaps, near - 1)[:near]
+    several = places[graph.several[numbers[places]]]
+    if len(several):
+        gaps[several] = graph.gaps(probes, numbers[several])
+    found, found_gaps = graph.walked(probes, asked, share=len(bones) / graph.bones)
+    at = np.minimum(np.searchsorted(numbers, found), len(numbers) - 1)
+    there = numbers[at] == found
+    gaps[at[there]] = found_gaps[there]
+    about = walk.About(np.arange(len(bones) + 1), gaps, bounds)
+    return _walked(gallery, None, probes, k, bones, numbers, young, about)
 
-    def _look_at_candidates(self) -> None:
-        """Look at the bones with the nearest prototypes, batch by batch, while others may be among the k nearest."""
-        batch = max(BATCH, 2 * self._k)
-        most = min(max(MOST_CANDIDATES, 4 * batch), len(self._bones))
-        asked = ASKED_BATCHES * batch
-        lost = self._k * (LOST_SHARE if self._graph.crowding < WALKED_CROWDING else LOST_SHARE_WIDE)
-        places, gaps = self._candidates(asked)
-        gains = np.empty(0)
-        while True:
-            # How much nearer a bone's nearest view is than its nearest prototype.
-            gains = np.concatenate([gains, gaps[:batch] - self._look_at(places[:batch])])
-            places, gaps = places[batch:], gaps[batch:]
-            if len(gains) >= most:
-                return
-            if not len(places):
-                asked *= 2
-                places, gaps = self._candidates(asked)
-            # As if gains were normally distributed, with the spread of the greater ones; the greatest is perhaps the
-            # right bone's own and no measure of a stranger's. Of the n-th candidate and all after it, at most so many
-            # are then nearer than the k-th so far (Q(z) <= exp(-z^2 / 2) / 2).
-            rising = np.sort(gains)
-            usual, great = rising[len(rising) // 2], rising[int(_GREAT * len(rising))]
-            spread = (great - usual) / _GREAT_SD + 1e-6
-            surprise = np.maximum((gaps - self._kth() - usual) / spread, 0)
-            missed = np.cumsum(np.exp(-0.5 * surprise[::-1] ** 2))[::-1] / 2
-            worth = int(np.count_nonzero(missed >= lost))
-            if not worth:
-                return
-            batch = min(max(worth, LEAST_BATCH), MOST_BATCH)
 
-    def _candidates(self, count: int) -> tuple[IntArray, FloatArray]:
-        """Bones not yet looked at, those with the nearest prototypes first, and how near these are."""
-        if self._sweepable:
-            near = min(count, len(self._bones))
-            places, gaps = np.argpartition(self._gaps, near - 1)[:near], self._gaps
-        else:
-            places, gaps = self._walked(count)
-        places = places[self._unseen[places]]
-        places = places[np.argsort(gaps[places], kind="stable")]
-        return places, gaps[places]
-
-    def _walked(self, count: int) -> tuple[IntArray, FloatArray]:
-        """Bones with the nearest prototypes or the nearest centres, and, of these, how near the former are."""
-        # Where a bone has several prototypes its centre says less.
-        near = min(round(count * self._graph.crowding), len(self._bones))
-        places = np.argpartition(self._gaps, near - 1)[:near]
-        gaps = self._gaps.copy()
-        several = places[self._graph.several[self._numbers[places]]]
-        if len(several):
-            gaps[several] = self._graph.gaps(self._probes, self._numbers[several])
-        walked, walked_gaps = self._graph.walked(self._probes, count, share=len(self._bones) / self._graph.bones)
-        if len(walked):
-            at = np.minimum(np.searchsorted(self._numbers, walked), len(self._numbers) - 1)
-            found = self._numbers[at] == walked
-            gaps[at[found]] = walked_gaps[found]
-            places = np.union1d(places, at[found])
-        return places, gaps
-
-    def _look_at(self, places: IntArray) -> NDArray[np.float64]:
-        """Sweep some bones; how near each is."""
-        order = np.argsort(places)
-        bones = self._bones[places[order]]
-        swept = (sweep_scattered if self._sweepable else sweep)(self._gallery.rows, self._probes, bones)
-        self._unseen[places] = False
-        self._seen = np.concatenate([self._seen, bones])
-        self._swept = np.concatenate([self._swept, swept])
-        distances = np.empty(len(places))
-        distances[order] = np.sqrt(np.maximum(swept, 0))
-        return distances
-
-    def _kth(self) -> float:
-        """Distance of the k-th nearest so far."""
-        return float(np.sqrt(max(np.partition(self._swept, self._k - 1)[self._k - 1], 0)))
-
-    def _doubted(self) -> IntArray:
-        """Bones not looked at that are not proved to be farther than the k-th."""
-        doubted = np.flatnonzero(self._unseen & (self._bounds < self._kth()))
-        if 0 < len(doubted) <= _MOST_DOUBTED:
-            closer = self._graph.lower_bounds(self._probes, self._numbers[doubted])
-            self._bounds[doubted] = np.maximum(self._bounds[doubted], closer)
-            doubted = doubted[self._bounds[doubted] < self._kth()]
-        return doubted
+def _walked(
+    gallery: Gallery,
+    cells: Cells | None,
+    probes: FloatArray,
+    k: int,
+    bones: IntArray,
+    numbers: IntArray,
+    young: IntArray,
+    about: walk.About,
+) -> Hits:
+    """What the walk in numpy finds."""
+    rows = gallery.rows
+    others = sweep(rows, probes, young) if len(young) else np.empty(0)
+    found, proved_to = walk.nearest(rows, cells, probes, k, bones, numbers, others, about)
+    swept = np.concatenate([sweep(rows, probes, found), others])
+    near = shortlist(rows, swept, np.concatenate([found, young]), k)
+    hits = ranked(rows, probes, k, near)
+    return Hits(hits.bones, hits.distances, hits.nearest_views, proved_to)
 
 
 def _chosen(gallery: Gallery, subset: NDArray[np.bool_] | None) -> IntArray:
     if subset is None:
-        return np.arange(gallery.bones)
+        return gallery.places
     if subset.shape != (gallery.bones,) or subset.dtype != np.bool_:
         raise BoneprintError(
             f"subset of type {subset.dtype} and shape {subset.shape}, expected bool ({gallery.bones},). "
@@ -208,7 +198,7 @@ def _check(gallery: Gallery, probes: NDArray[np.float32], k: int) -> None:
             f"probes of type {probes.dtype} and shape {probes.shape}, expected float32 (P, {gallery.dim}), "
             f"P at least 1. Embed the radiograph with {gallery.embedder}."
         )
-    lengths = np.linalg.norm(probes.astype(np.float64), axis=1)
+    lengths = np.sqrt(np.einsum("pd,pd->p", probes, probes, dtype=np.float64))
     if not (np.abs(lengths - 1) <= UNIT_TOLERANCE).all():
         raise BoneprintError(
             f"probe rows of length {', '.join(f'{length:.6f}' for length in lengths)}, expected 1 within "

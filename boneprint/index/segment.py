@@ -2,7 +2,7 @@
 
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from boneprint.errors import StoreError
 from boneprint.index.blobs import Blobs
-from boneprint.index.graph import PrototypeGraph
+from boneprint.index.cells import STORED_CELLS, Cells
+from boneprint.index.graph import PrototypeGraph, is_graph
 from boneprint.index.rows import Block
 from boneprint.index.seal import FORMAT_VERSION, Part, Seal, damaged
 from boneprint.nouns import Reference
@@ -108,16 +109,28 @@ class Segment:
         ValueError
             If it is of another version, or does not fit these bones.
         """
+        if self._graph_scalars is None or not is_graph(self._graph_arrays):
+            return None
+        self._check_index(self._graph_arrays)
+        return PrototypeGraph.restored(
+            self._graph_arrays, self._graph_scalars, bones=len(self.references), views=self.views, dim=self.dim
+        )
+
+    def cells(self) -> Cells | None:
+        """The stored cells, or None where none are stored; raises what `graph` does."""
         if self._graph_scalars is None:
             return None
+        # Not the graph over them, which is larger and seldom needed.
+        self._check_index(STORED_CELLS)
+        version = self._graph_scalars.get("graph_version")
+        return Cells.restored(self._graph_arrays, version, bones=len(self.references), views=self.views, dim=self.dim)
+
+    def _check_index(self, names: Collection[str]) -> None:
         for part in self._seal.parts:
-            if part.name.startswith(GRAPH) and not part.intact(self._raw):
+            if part.name.startswith(GRAPH) and part.name[len(GRAPH) :] in names and not part.intact(self._raw):
                 raise StoreError(f"{self.path}: the index ({part.name}) does not match its checksum")
-        if self._graph_scalars.get("vectors_sha256") != self._seal.part("vectors").sha256:
+        if self._graph_scalars and self._graph_scalars.get("vectors_sha256") != self._seal.part("vectors").sha256:
             raise StoreError(f"{self.path}: the index was made from other vectors")
-        return PrototypeGraph.restored(
-            self._graph_arrays, self._graph_scalars, bones=len(self.references), dim=self.dim
-        )
 
 
 def open_raw(path: Path) -> tuple[BinaryIO, memoryview]:

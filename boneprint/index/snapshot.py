@@ -98,6 +98,7 @@ class Snapshot:
             generation=self.generation,
             embedder=self.base.embedder,
             indexed=np.flatnonzero(self.living[0]),
+            stored_cells=self.base.cells,
             stored_graph=self.base.graph,
             picture=self._picture,
             solid=self._solid,

@@ -15,8 +15,8 @@ from boneprint.errors import StoreError
 from boneprint.index.check import Finding, check
 from boneprint.index.enrolment import check_enrolments
 from boneprint.index.gallery import Gallery
-from boneprint.index.graph import EXACT_VIEWS
-from boneprint.index.merge import graph_of, merged
+from boneprint.index.graph import CELL_VIEWS, EXACT_VIEWS
+from boneprint.index.merge import cells_of, graph_of, merged
 from boneprint.index.publish import TEMPORARY, WriterLock, make_folder, publish
 from boneprint.index.segment import read_segment
 from boneprint.index.snapshot import (
@@ -244,7 +244,10 @@ class Store:
         """
         self._check_writable()
         self._snapshot = snapshot = take_snapshot(self._path, self._snapshot)
-        unindexed = snapshot.base.views > EXACT_VIEWS and graph_of(snapshot.base) is None
+        base = snapshot.base
+        unindexed = (base.views > CELL_VIEWS and cells_of(base) is None) or (
+            base.views > EXACT_VIEWS and graph_of(base) is None
+        )
         if snapshot.segments or unindexed or snapshot.base.outdated:
             self._merge(snapshot.generation, threads=threads, grow=grow)
         else:

@@ -17,6 +17,9 @@ from boneprint.index.segment import GRAPH, TEXT_COLUMNS, Scalar, encoded
 from boneprint.index.sink import Sink
 from boneprint.nouns import Reference
 
+# Arrays and scalars.
+Stored = tuple[Mapping[str, NDArray[Any]], Mapping[str, Scalar]]
+
 _PIECE_BYTES = 4 * 2**20
 
 
@@ -52,7 +55,7 @@ class Content:
     removed: Sequence[str] = ()
     pictures: Sequence[bytes | memoryview] = ()
     solids: Sequence[bytes | memoryview] = ()
-    graph: tuple[Mapping[str, NDArray[Any]], Mapping[str, Scalar]] | None = None
+    graph: Stored | None = None
 
 
 def write_segment(path: Path, content: Content) -> None:
