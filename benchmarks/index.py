@@ -45,7 +45,9 @@ def main() -> None:
     parser.add_argument("--data", nargs="*", default=list(index_data.KINDS), choices=list(index_data.KINDS))
     parser.add_argument("--engines", nargs="*", default=[*OURS, *ENGINES])
     parser.add_argument("--rivals", help="Python of the environment that has them")
-    parser.add_argument("--rendered", type=Path, help="the cache of `boneprint train`: simulated bones to render and embed")
+    parser.add_argument(
+        "--rendered", type=Path, help="the cache of `boneprint train`: simulated bones to render and embed"
+    )
     parser.add_argument("--name", help="of the JSON in benchmarks/results, instead of the setting's")
     parser.add_argument("--build", action="store_true", help="only build stores and indexes, which takes hours")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
@@ -55,21 +57,20 @@ def main() -> None:
         return
     given.bones, given.probes, name = SETTINGS[given.setting]
     parts: dict[str, dict[str, object]] = {}
-    for kind in given.data:
-        if kind == "simulated bones" and not given.rendered:
-            print("simulated bones: left out, for there is no --rendered")
-            continue
+    for kind in index_data.KINDS:
         folder = given.folder / f"{kind.replace(' ', '-')}-{given.bones}x{given.views}-{given.seed}"
-        about = prepared(kind, given, folder)
-        parts[kind] = {"about": about}
-        for engine in given.engines:
+        wanted = kind in given.data
+        if wanted and kind == "simulated bones" and not (given.rendered or (folder / "about.json").exists()):
+            print("simulated bones: left out, for there is no --rendered")
+            wanted = False
+        if not wanted and not (folder / "about.json").exists():
+            continue
+        # What an earlier run has finished in this folder is reported too.
+        parts[kind] = {"about": prepared(kind, given, folder)}
+        for engine in [*OURS, *ENGINES]:
             kept = folder / f"{engine}.json"
-            if given.build:
-                built(folder, engine) if engine in OURS else rival(folder, engine, given)
-            elif not kept.exists():
-                found = ours(folder, engine) if engine in OURS else rival(folder, engine, given)
-                if found:
-                    kept.write_text(json.dumps(found))
+            if wanted and engine in given.engines:
+                run_missing(folder, engine, kept, given)
             if not kept.exists():
                 continue
             parts[kind][engine] = json.loads(kept.read_text())
@@ -81,6 +82,16 @@ def main() -> None:
     print("\n".join(f"{'pass' if each['pass'] else 'FAIL':<5} {each['bar']}: {each['found']}" for each in judged))
     asked = {"question": "bones found by the index, and what it costs", "k": K, "setting": given.setting}
     report.write(given.name or name, {**asked, "data": parts, "bars": judged})
+
+
+def run_missing(folder: Path, engine: str, kept: Path, given: argparse.Namespace) -> None:
+    """Build, or build and measure, one engine on one data set, unless that is done."""
+    if given.build:
+        built(folder, engine) if engine in OURS else rival(folder, engine, given)
+    elif not kept.exists():
+        found = ours(folder, engine) if engine in OURS else rival(folder, engine, given)
+        if found:
+            kept.write_text(json.dumps(found))
 
 
 def prepared(kind: str, given: argparse.Namespace, folder: Path) -> dict[str, object]:
@@ -197,6 +208,7 @@ def measured(path: Path) -> dict[str, object]:
         warm, hits = timed(gallery, probes)
         held_bytes = anonymous_bytes() - empty_bytes
         exact, _ = timed(gallery, probes[:30], exact=True)
+        likeliest, likely = timed(gallery, probes, exact=False)
         filtered = {}
         scattered = np.random.default_rng(0).permutation(gallery.bones) / gallery.bones
         for share in SHARES:
@@ -216,6 +228,10 @@ def measured(path: Path) -> dict[str, object]:
         "p50_ms_while_views_are_verified": quantile_ms(cold, 0.5),
         "p99_ms_while_views_are_verified": quantile_ms(cold, 0.99),
         "exact_p50_ms": quantile_ms(exact, 0.5),
+        # The same as above where the gallery is so large that this is the default.
+        "likeliest_p50_ms": quantile_ms(likeliest, 0.5),
+        "likeliest_top10": recall([h.distances for h in likely], known["distances"], K),
+        "likeliest_top1": recall([h.distances for h in likely], known["distances"], 1),
         "certified_first": float(np.mean([h.distances[0] <= h.proved_to for h in hits])),
         "certified_all_ten": float(np.mean([h.certified_exact for h in hits])),
         "seconds_to_first_answer": round(to_first_answer, 3),
@@ -297,12 +313,14 @@ def verdicts(parts: dict[str, dict[str, dict[str, object]]]) -> list[dict[str, o
             }
             able = {n: e["p50_ms"] for n, e in others.items() if e["top10"] >= 0.99 and e["top1"] >= 0.999}
             if others:
-                found = {"boneprint": mine["p50_ms"], **able}
+                # A small gallery is searched exactly unless asked otherwise, which the others are not measured at.
+                reaches = mine["likeliest_top10"] >= 0.99 and mine["likeliest_top1"] >= 0.999
+                found = {"boneprint": mine["likeliest_p50_ms"] if reaches else mine["p50_ms"], **able}
                 fastest = min(able.values(), default=np.inf)
                 bar(
                     f"{kind}: as fast as faiss and usearch where they reach that recall",
                     found,
-                    mine["p50_ms"] <= fastest,
+                    found["boneprint"] <= fastest,
                 )
         if half:
             bar(

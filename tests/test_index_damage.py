@@ -214,7 +214,7 @@ def test_an_index_that_grew_with_every_checkpoint_finds_what_exact_search_finds(
 def test_a_damaged_graph_is_rebuilt_with_a_warning_and_mended_by_a_checkpoint(large_copy, dataset, monkeypatch):
     if dataset not in STORED_CELLS:
         # As where there are so many prototypes that the graph is walked.
-        monkeypatch.setattr("boneprint.index.search.SWEPT_PROTOTYPES", 0)
+        monkeypatch.setattr("boneprint.index.graph.SWEPT_PROTOTYPES", 0)
     offset, length = place_of(large_copy, f"graph/{dataset}")
     flip(large_copy, offset + length // 2)
     assert [finding.ok for finding in check(large_copy)] == [False]

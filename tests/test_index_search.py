@@ -15,7 +15,7 @@ from test_index_enrolment import make_bone, unit
 from boneprint.errors import BoneprintError
 from boneprint.index import Gallery, search
 from boneprint.index.cells import Cells
-from boneprint.index.codes import STEPS, Codes, coded, decoded
+from boneprint.index.codes import STEPS, Codes, decoded
 from boneprint.index.exact import sweep
 from boneprint.index.graph import PrototypeGraph
 from boneprint.index.prototypes import cover_of
@@ -44,8 +44,16 @@ def brute_force(gallery, probes, k, subset=None):
 WAYS = {
     "numpy": ("boneprint.index.compiled.INTERPRETED_SEARCHES", 10**9),
     "compiled": ("boneprint.index.compiled.INTERPRETED_SEARCHES", 0),
-    "graph": ("boneprint.index.search.SWEPT_PROTOTYPES", 0),
+    "graph": ("boneprint.index.graph.SWEPT_PROTOTYPES", 0),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_is_proved():
+    """These galleries are so small that all of them would be looked at to prove an answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("boneprint.index.walk.PROOF_VIEWS", 60)
+        yield
 
 
 @pytest.fixture(scope="module", params=WAYS)
@@ -131,7 +139,7 @@ def test_a_stored_graph_of_other_bones_is_not_believed(others, monkeypatch):
 
     gallery = gallery_of(bones, indexed=np.arange(400), stored_graph=stored_graph)
     probes = probe_of(gallery, 399, noise=0.1)
-    monkeypatch.setattr("boneprint.index.search.SWEPT_PROTOTYPES", 0)
+    monkeypatch.setattr("boneprint.index.graph.SWEPT_PROTOTYPES", 0)
     with pytest.warns(UserWarning, match="rebuilding"):
         assert_same(search(gallery, probes, 1, exact=False), brute_force(gallery, probes, 1))
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -17,6 +18,9 @@ from test_index_enrolment import DIM, contents, expected, make_bone
 
 from boneprint.errors import StoreError
 from boneprint.index import Store, check
+from boneprint.index.segment import identity_of, read_segment
+from boneprint.index.small import Layouts
+from boneprint.index.write import Content, write_segment
 
 EMBEDDER = "fake:1"
 
@@ -292,3 +296,57 @@ def test_no_heavy_library_is_loaded():
     script = "import sys, boneprint.index; print(*{'torch', 'scipy', 'pydicom'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 5), names, st.none() | names.filter(bool)), min_size=2, max_size=5), st.booleans()
+)
+def test_a_small_segment_is_byte_for_byte_the_file_that_hdf5_writes(bones, half):
+    """Oracle: h5py. Of three segments, the first is laid out by libhdf5 and the others are copies."""
+    layouts = Layouts()
+    empty = Content("store", EMBEDDER, DIM, half, generation=0)
+    with tempfile.TemporaryDirectory() as folder:
+        for generation in (1, 2, 3):
+            some = [
+                make_bone(10 * generation + n, views=views, subject_id=subject, notes=notes)
+                for n, (views, subject, notes) in enumerate(bones)
+            ]
+            content = replace(
+                empty,
+                generation=generation,
+                references=[bone.reference for bone in some],
+                vectors=[bone.vectors for bone in some],
+                counts=np.array([len(bone.vectors) for bone in some]),
+                angles_deg=np.concatenate([bone.angles_deg for bone in some]),
+            )
+            path, oracle = Path(folder) / f"{generation}.h5", Path(folder) / "oracle.h5"
+            written = layouts.written(content)
+            written.write(path)
+            write_segment(oracle, content)
+            assert path.read_bytes() == oracle.read_bytes()
+            ours, read = written.segment(path, identity_of(path)), read_segment(path)
+            np.testing.assert_array_equal(ours.block.rows, read.block.rows)
+            np.testing.assert_array_equal(ours.offsets, read.offsets)
+            np.testing.assert_array_equal(ours.angles_deg, read.angles_deg)
+            for name in ("identity", "store_id", "embedder", "generation", "references", "removed", "outdated"):
+                assert getattr(ours, name) == getattr(read, name)
+            assert ours.block.rows.dtype == read.block.rows.dtype
+            ours.verify_all()
+
+
+def test_what_is_not_small_and_plain_is_left_to_hdf5():
+    layouts = Layouts()
+    empty = Content("store", EMBEDDER, DIM, False, generation=1)
+    assert layouts.written(replace(empty, removed=["bone-1"])) is None
+    for views, solids in ((600, ()), (3, [b"solid"])):
+        bone = make_bone(1, views=views)
+        content = replace(
+            empty,
+            references=[bone.reference],
+            vectors=[bone.vectors],
+            counts=np.array([views]),
+            angles_deg=bone.angles_deg,
+            solids=solids,
+        )
+        assert layouts.written(content) is None

@@ -5,10 +5,10 @@ from numpy.typing import NDArray
 
 from boneprint.errors import BoneprintError
 from boneprint.index import compiled, walk
+from boneprint.index import graph as graphs
 from boneprint.index.cells import Cells
 from boneprint.index.exact import FloatArray, exact_search, measure, ranked, shortlist, squared_error, sweep
 from boneprint.index.gallery import Gallery
-from boneprint.index.graph import EXACT_VIEWS, SWEPT_PROTOTYPES
 from boneprint.index.hits import Hits
 from boneprint.index.rows import UNIT_TOLERANCE
 
@@ -56,7 +56,7 @@ def search(
     bones = _chosen(gallery, subset)
     indexed = bones[: gallery.indexed_bones if subset is None else np.searchsorted(bones, gallery.indexed_bones)]
     if exact is None:
-        few = EXACT_VIEWS if len(bones) == gallery.bones else FILTERED_VIEWS
+        few = graphs.EXACT_VIEWS if len(bones) == gallery.bones else FILTERED_VIEWS
         views = gallery.indexed_views if len(bones) == gallery.bones else int(gallery.rows.counts()[indexed].sum())
         exact = views <= few
     if len(indexed) <= max(FEW_BONES, FEW_BONES_PER_K * k):
@@ -67,7 +67,7 @@ def search(
         hits = _by_loops(gallery, gallery.stored_index, probes, k, indexed, young, prove=True)
         return hits or exact_search(gallery.rows, probes, k, bones)
     cells, numbers = gallery.cells
-    if len(cells) > SWEPT_PROTOTYPES:
+    if len(cells) > graphs.SWEPT_PROTOTYPES:
         return _by_graph(gallery, probes, k, indexed, young)
     hits = _by_loops(gallery, (cells, numbers), probes, k, indexed, young, prove=False)
     if hits is None:

@@ -18,7 +18,8 @@ from boneprint.index.gallery import Gallery
 from boneprint.index.graph import CELL_VIEWS, EXACT_VIEWS
 from boneprint.index.merge import cells_of, graph_of, merged
 from boneprint.index.publish import TEMPORARY, WriterLock, make_folder, publish
-from boneprint.index.segment import read_segment
+from boneprint.index.segment import identity_of, read_segment
+from boneprint.index.small import Layouts
 from boneprint.index.snapshot import (
     Snapshot,
     base_missing,
@@ -41,6 +42,7 @@ class Store:
         self._shown: tuple[Snapshot, Gallery] | None = None
         # Only a writer needs them; nobody else changes them while it holds the lock.
         self._bone_ids: set[str] | None = None
+        self._layouts = Layouts()
         self._closed = False
 
     @classmethod
@@ -305,8 +307,11 @@ class Store:
         target = segment_path(self._path, content.generation)
         with _told(self._path):
             make_folder(target.parent)
-            publish(target, lambda path: write_segment(path, content))
-        self._snapshot = Snapshot(self._snapshot.base, (*self._snapshot.segments, read_segment(target)))
+            written = self._layouts.written(content)
+            publish(target, written.write if written else lambda path: write_segment(path, content))
+            identity = identity_of(target) if written else None
+        segment = written.segment(target, identity) if written and identity else read_segment(target)
+        self._snapshot = Snapshot(self._snapshot.base, (*self._snapshot.segments, segment))
 
     def _merge(self, generation: int, *, without: Set[str] = frozenset(), threads: int = 1, grow: bool = False) -> None:
         """Publish a new base of all bones but some, and remove the segments that it covers."""

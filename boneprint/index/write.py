@@ -20,6 +20,10 @@ from boneprint.nouns import Reference
 # Arrays and scalars.
 Stored = tuple[Mapping[str, NDArray[Any]], Mapping[str, Scalar]]
 
+# Aligned data: a memory-mapped float32 row must not straddle two cache lines, of 64 bytes on x86 and ARM.
+LAYOUT: dict[str, Any] = {"userblock_size": SEAL_BYTES, "alignment_threshold": 64, "alignment_interval": 64}
+# A text column is as wide as a multiple of this, so that few segments of as many bones differ in their layout.
+TEXT_STEP = 32
 _PIECE_BYTES = 4 * 2**20
 
 
@@ -59,11 +63,10 @@ class Content:
 
 
 def write_segment(path: Path, content: Content) -> None:
-    """Write and seal one file. The caller makes it durable and gives it its name (`publish`)."""
+    """Write and seal one file of any size. The caller makes it durable and gives it its name (`publish`)."""
     with Sink(path) as sink:
-        # Aligned data: a memory-mapped float32 row must not straddle two cache lines, of 64 bytes on x86 and ARM.
-        with h5py.File(sink, "w", userblock_size=SEAL_BYTES, alignment_threshold=64, alignment_interval=64) as file:
-            parts = _write_all(file, content)
+        with h5py.File(sink, "w", **LAYOUT) as file:
+            parts = write_layout(file, content)
         if sink.ok():
             with mmap.mmap(sink.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as raw:
                 seal = Seal.over(raw, parts)
@@ -71,7 +74,8 @@ def write_segment(path: Path, content: Content) -> None:
             sink.write(seal.text())
 
 
-def _write_all(file: h5py.File, content: Content) -> list[Part]:
+def write_layout(file: h5py.File, content: Content) -> list[Part]:
+    """Everything but the seal."""
     file.attrs["format_version"] = FORMAT_VERSION
     file.attrs["created_by"] = CREATED_BY
     file.attrs["store_id"] = content.store_id
@@ -170,16 +174,24 @@ def _gathered(blobs: Iterable[bytes | memoryview]) -> Iterator[NDArray[np.uint8]
 
 def _write_texts(group: h5py.Group, name: str, texts: Sequence[bytes]) -> Part:
     # Fixed length and NUL-terminated: contiguous in the file, and h5dump and HDFView show plain text.
-    length = max(map(len, texts), default=0) + 1
+    length = text_width(texts)
     column = h5py.h5t.C_S1.copy()
     column.set_size(length)
     column.set_cset(h5py.h5t.CSET_UTF8)
     column.set_strpad(h5py.h5t.STR_NULLTERM)
     space = h5py.h5s.create_simple((len(texts),))
     folder, _, leaf = name.rpartition("/")
-    dataset = h5py.Dataset(h5py.h5d.create(group.require_group(folder).id, leaf.encode(), column, space))
+    # As h5py does: a time in the file would make two of the same content differ.
+    how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    how.set_obj_track_times(False)
+    dataset = h5py.Dataset(h5py.h5d.create(group.require_group(folder).id, leaf.encode(), column, space, how))
     dataset.attrs["axes"] = "bone"
     return _fill(dataset, name, [np.array(texts, dtype=h5py.string_dtype("utf-8", length))])
+
+
+def text_width(texts: Sequence[bytes]) -> int:
+    """Bytes that a column has for each of its texts, at least one of them NUL."""
+    return -(-(max(map(len, texts), default=0) + 1) // TEXT_STEP) * TEXT_STEP
 
 
 def _fill(dataset: h5py.Dataset, name: str, blocks: Iterable[NDArray[Any]]) -> Part:
