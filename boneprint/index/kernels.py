@@ -2,6 +2,7 @@
 
 Imported by `compiled` only, since numba takes longer to load than a first answer may take.
 """
+# mypy: disallow_untyped_defs=False, disallow_untyped_calls=False
 
 from typing import Any
 
@@ -36,7 +37,7 @@ def _compiled(loop: Any) -> Any:
 
 
 @_compiled
-def _coded(probe):  # type: ignore[no-untyped-def]
+def _coded(probe):
     """See `codes.coded`; of one row."""
     most = np.float32(0)
     for axis in range(len(probe)):
@@ -54,7 +55,7 @@ def _coded(probe):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _compare(codes, units, squares, slack, first, last, probe, gaps, bounds):  # type: ignore[no-untyped-def]
+def _compare(codes, units, squares, slack, first, last, probe, gaps, bounds):
     """See `Codes.compared`; of rows first to last."""
     probe_codes, unit, square, error = _coded(probe)
     for row in range(first, last):
@@ -71,7 +72,7 @@ def _compare(codes, units, squares, slack, first, last, probe, gaps, bounds):  #
 
 
 @_compiled
-def _about(codes, units, squares, slack, offsets, numbers, probes):  # type: ignore[no-untyped-def]
+def _about(codes, units, squares, slack, offsets, numbers, probes):
     """See `walk.compared`."""
     count = len(numbers)
     cells = np.zeros(count + 1, np.int64)
@@ -109,7 +110,7 @@ def _about(codes, units, squares, slack, offsets, numbers, probes):  # type: ign
 
 
 @_compiled
-def _candidates(gaps, looked, asked):  # type: ignore[no-untyped-def]
+def _candidates(gaps, looked, asked):
     """See `walk._Walk`; a sample of the gaps tells about where the nearest few end."""
     count = len(gaps)
     step = max(count // _SAMPLED, 1)
@@ -134,7 +135,7 @@ def _candidates(gaps, looked, asked):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _owner(cells, cell):  # type: ignore[no-untyped-def]
+def _owner(cells, cell):
     """Place of the bone that a cell belongs to."""
     low, high = 0, len(cells) - 1
     if cells[high] == high:
@@ -149,12 +150,12 @@ def _owner(cells, cell):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _kth(squared, k):  # type: ignore[no-untyped-def]
+def _kth(squared, k):
     return np.partition(squared, k - 1)[k - 1] if len(squared) >= k else np.inf
 
 
 @_compiled
-def _look(rows, begin, end, owners, cell, probe, largest, second, row_of, seen, column):  # type: ignore[no-untyped-def]
+def _look(rows, begin, end, owners, cell, probe, largest, second, row_of, seen, column):
     """Largest product in a cell of a bone (all of it if ``cell`` is negative); notes the bone's two largest so far."""
     here = _NEVER
     first, other, nearest = largest[seen, column], second[seen, column], row_of[seen, column]
@@ -174,7 +175,7 @@ def _look(rows, begin, end, owners, cell, probe, largest, second, row_of, seen, 
 
 
 @_compiled
-def _doubted(begins, ends, bones, cells, bounds, looked, farthest):  # type: ignore[no-untyped-def]
+def _doubted(begins, ends, bones, cells, bounds, looked, farthest):
     """About how many views lie in cells that are not proved to be farther, and how many cells these are."""
     views, doubted = 0.0, 0
     for cell in range(len(bounds)):
@@ -189,7 +190,7 @@ def _doubted(begins, ends, bones, cells, bounds, looked, farthest):  # type: ign
 def nearest(
     rows, begins, ends, unverified, bones, numbers, offsets, view_offsets, owners,
     codes, units, squares, slack, probes, others, k, error, proof_views, prove,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """See `walk.nearest`, for bones whose rows lie in one block.
 
     Returns

@@ -8,21 +8,21 @@ file that `write_segment` writes.
 """
 
 import hashlib
-import io
 import zlib
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from boneprint.index.blobs import Blobs
 from boneprint.index.rows import Block
 from boneprint.index.seal import SEAL_BYTES, Part, Seal
 from boneprint.index.segment import TEXT_COLUMNS, Identity, Segment, encoded
-from boneprint.index.write import LAYOUT, Content, text_width, write_layout
+from boneprint.index.write import Content, text_width, unsealed
 from boneprint.nouns import Reference
 
 # More is written as it is: the cost is then that of the data.
@@ -51,7 +51,7 @@ class Written:
         """What `read_segment` reads from the published file."""
         content, raw = self.content, memoryview(self.raw)
 
-        def array(name: str, dtype: str) -> np.ndarray:  # type: ignore[type-arg]
+        def array(name: str, dtype: str) -> NDArray[Any]:
             part = self.seal.part(name)
             return np.frombuffer(raw[part.offset : part.offset + part.length], dtype)
 
@@ -169,10 +169,7 @@ def _laid_out(content: Content, widths: dict[str, int]) -> _Layout:
         pictures=(),
         solids=(),
     )
-    file = io.BytesIO()
-    with h5py.File(file, "w", **LAYOUT) as hdf5:
-        parts = write_layout(hdf5, other)
-    image = file.getvalue()
+    image, parts = unsealed(other)
     digests = tuple(_only(image, part.sha256.encode()) for part in parts)
     return _Layout(image, tuple(parts), digests, _only(image, _GENERATION.to_bytes(8, "little")))
 

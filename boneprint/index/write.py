@@ -1,6 +1,7 @@
 """Write one immutable HDF5 file of the store; see `segment`, which reads it."""
 
 import hashlib
+import io
 import mmap
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,9 +22,9 @@ from boneprint.nouns import Reference
 Stored = tuple[Mapping[str, NDArray[Any]], Mapping[str, Scalar]]
 
 # Aligned data: a memory-mapped float32 row must not straddle two cache lines, of 64 bytes on x86 and ARM.
-LAYOUT: dict[str, Any] = {"userblock_size": SEAL_BYTES, "alignment_threshold": 64, "alignment_interval": 64}
+_LAYOUT: dict[str, Any] = {"userblock_size": SEAL_BYTES, "alignment_threshold": 64, "alignment_interval": 64}
 # A text column is as wide as a multiple of this, so that few segments of as many bones differ in their layout.
-TEXT_STEP = 32
+_TEXT_STEP = 32
 _PIECE_BYTES = 4 * 2**20
 
 
@@ -65,8 +66,8 @@ class Content:
 def write_segment(path: Path, content: Content) -> None:
     """Write and seal one file of any size. The caller makes it durable and gives it its name (`publish`)."""
     with Sink(path) as sink:
-        with h5py.File(sink, "w", **LAYOUT) as file:
-            parts = write_layout(file, content)
+        with h5py.File(sink, "w", **_LAYOUT) as file:
+            parts = _write_all(file, content)
         if sink.ok():
             with mmap.mmap(sink.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as raw:
                 seal = Seal.over(raw, parts)
@@ -74,8 +75,15 @@ def write_segment(path: Path, content: Content) -> None:
             sink.write(seal.text())
 
 
-def write_layout(file: h5py.File, content: Content) -> list[Part]:
-    """Everything but the seal."""
+def unsealed(content: Content) -> tuple[bytes, list[Part]]:
+    """The bytes of a small file without its seal, and its datasets."""
+    file = io.BytesIO()
+    with h5py.File(file, "w", **_LAYOUT) as hdf5:
+        parts = _write_all(hdf5, content)
+    return file.getvalue(), parts
+
+
+def _write_all(file: h5py.File, content: Content) -> list[Part]:
     file.attrs["format_version"] = FORMAT_VERSION
     file.attrs["created_by"] = CREATED_BY
     file.attrs["store_id"] = content.store_id
@@ -191,7 +199,7 @@ def _write_texts(group: h5py.Group, name: str, texts: Sequence[bytes]) -> Part:
 
 def text_width(texts: Sequence[bytes]) -> int:
     """Bytes that a column has for each of its texts, at least one of them NUL."""
-    return -(-(max(map(len, texts), default=0) + 1) // TEXT_STEP) * TEXT_STEP
+    return -(-(max(map(len, texts), default=0) + 1) // _TEXT_STEP) * _TEXT_STEP
 
 
 def _fill(dataset: h5py.Dataset, name: str, blocks: Iterable[NDArray[Any]]) -> Part:
