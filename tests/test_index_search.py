@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -56,17 +57,20 @@ def little_is_proved():
         yield
 
 
-@pytest.fixture(scope="module", params=WAYS)
-def way(request):
-    """As galleries are searched first, as they are searched then, and where there are very many prototypes."""
+@contextmanager
+def searched(way):
+    """As galleries are searched first, as they are searched then, and where there are very many prototypes.
+
+    For no longer than it takes: a module's fixture would stay in force in the tests that come after.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(*WAYS[request.param])
+        patch.setattr(*WAYS[way])
         patch.setattr("boneprint.index.graph.WALKED_CROWDING", 1.0)
-        yield request.param
+        yield
 
 
 @pytest.fixture(scope="module")
-def gallery(way):
+def gallery():
     """400 bones of 1 to 9 views: some tight, some that need many prototypes."""
     return gallery_of([make_bone(n, views=1 + n % 9, dim=24, spread=0.1 + 0.2 * (n % 5)) for n in range(400)])
 
@@ -83,48 +87,60 @@ def assert_same(hits, oracle):
     assert hits.bones.tolist() == [bone for _, bone in oracle]
 
 
+@pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=25, deadline=None)
 @given(bone=st.integers(0, 399), count=st.integers(1, 3), k=st.integers(1, 12), seed=st.integers(0, 2**16))
-def test_exact_search_is_brute_force(gallery, bone, count, k, seed):
+def test_exact_search_is_brute_force(gallery, way, bone, count, k, seed):
     probes = probe_of(gallery, bone, count, seed=seed)
-    assert_same(search(gallery, probes, k), brute_force(gallery, probes, k))
+    with searched(way):
+        assert_same(search(gallery, probes, k), brute_force(gallery, probes, k))
 
 
+@pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=40, deadline=None)
 @given(bone=st.integers(0, 399), count=st.integers(1, 3), seed=st.integers(0, 2**16))
-def test_the_graph_finds_the_bone_that_exact_search_finds(gallery, bone, count, seed):
+def test_the_likeliest_are_the_bones_that_exact_search_finds(gallery, way, bone, count, seed):
     probes = probe_of(gallery, bone, count, seed=seed)
-    exact = search(gallery, probes, 5, exact=True)
-    hits = search(gallery, probes, 5, exact=False)
+    with searched(way):
+        exact = search(gallery, probes, 5, exact=True)
+        hits = search(gallery, probes, 5, exact=False)
     assert hits.bones[0] == exact.bones[0]
     assert hits.distances[0] == exact.distances[0]
     if hits.certified_exact:
         assert hits.bones.tolist() == exact.bones.tolist()
 
 
-def test_a_near_probe_is_certified_and_a_far_one_is_not(gallery):
-    assert search(gallery, probe_of(gallery, 9, noise=0.05), 1, exact=False).certified_exact
-    assert not search(gallery, unit(np.random.default_rng(1).normal(size=(1, 24))), 10, exact=False).certified_exact
-    assert search(gallery, unit(np.ones((1, 24))), 10, exact=True).certified_exact
+@pytest.mark.parametrize("way", WAYS)
+def test_a_near_probe_is_certified_and_a_far_one_is_not(gallery, way):
+    far = unit(np.random.default_rng(1).normal(size=(1, 24)))
+    with searched(way):
+        assert search(gallery, probe_of(gallery, 9, noise=0.05), 1, exact=False).certified_exact
+        assert not search(gallery, far, 10, exact=False).certified_exact
+        assert search(gallery, unit(np.ones((1, 24))), 10, exact=True).certified_exact
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("share", [0.03, 0.5])
 @pytest.mark.parametrize("exact", [True, False])
-def test_only_the_subset_is_searched(gallery, share, exact):
+def test_only_the_subset_is_searched(gallery, way, share, exact):
     subset = np.random.default_rng(2).random(gallery.bones) < share
     probes = probe_of(gallery, 17, noise=0.1)
-    hits = search(gallery, probes, 3, subset=subset, exact=exact)
+    with searched(way):
+        hits = search(gallery, probes, 3, subset=subset, exact=exact)
     assert subset[hits.bones].all()
     assert_same(hits, brute_force(gallery, probes, 3, subset))
 
 
-def test_bones_that_the_graph_does_not_cover_are_found_too(gallery):
+@pytest.mark.parametrize("way", WAYS)
+def test_bones_that_the_index_does_not_cover_are_found_too(way):
     bones = [make_bone(n, views=4, dim=24) for n in range(300)]
     young = gallery_of(bones, indexed=np.arange(250))
     for bone in (3, 249, 250, 299):
         probes = probe_of(young, bone, noise=0.1)
-        assert_same(search(young, probes, 4, exact=False), brute_force(young, probes, 4))
-    assert young.graph[0].bones == 250
+        with searched(way):
+            assert_same(search(young, probes, 4, exact=False), brute_force(young, probes, 4))
+    covered = young.graph[0].bones if way == "graph" else young.cells[0].bones
+    assert covered == 250
 
 
 @pytest.mark.parametrize("others", [300, 0])
@@ -342,10 +358,12 @@ def test_a_restored_graph_that_grows_keeps_its_bones_and_finds_the_new_ones():
     assert np.mean(found[500:]) > 0.99
 
 
-def test_nearest_views_are_those_of_each_probe(gallery):
+@pytest.mark.parametrize("way", WAYS)
+def test_nearest_views_are_those_of_each_probe(gallery, way):
     first, last = gallery.rows.begins[8], gallery.rows.ends[8] - 1
     for exact in (True, False):
-        hits = search(gallery, gallery.rows.of(8)[[-1, 0]], 2, exact=exact)
+        with searched(way):
+            hits = search(gallery, gallery.rows.of(8)[[-1, 0]], 2, exact=exact)
         assert hits.nearest_views[0].tolist() == [last, first]
         assert (hits.bones[0], hits.distances[0]) == (8, 0.0)
         assert hits.nearest_views.shape == (2, 2)
@@ -357,13 +375,17 @@ def test_several_probes_are_fused_as_root_mean_square():
     assert search(gallery, probes, 1).distances[0] == pytest.approx(np.sqrt((0 + 2**2) / 2))
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("exact", [True, False])
-def test_equal_bones_come_in_the_order_of_the_gallery(exact):
+@pytest.mark.parametrize("k", [20, 120])
+def test_equal_bones_come_in_the_order_of_the_gallery(way, exact, k):
+    """With k of 20 there are bones enough that not all of them are looked at one by one."""
     twins = [make_bone(5, views=1 + n % 3, dim=24, bone_id=str(n), spread=0) for n in range(150)]
     others = [make_bone(n, dim=24) for n in range(1000, 1100)]
     gallery = gallery_of([*others, *twins])
-    hits = search(gallery, probe_of(gallery, 100, noise=0.2), 120, exact=exact)
-    assert hits.bones.tolist() == list(range(100, 220))
+    with searched(way):
+        hits = search(gallery, probe_of(gallery, 100, noise=0.2), k, exact=exact)
+    assert hits.bones.tolist() == list(range(100, 100 + k))
     assert len(set(hits.distances.tolist())) == 1
 
 

@@ -3,8 +3,8 @@
 from itertools import count
 from types import ModuleType
 
-# To load numba and the loops takes 0.3 s of computing, 3 s more where they must be compiled first. A search in numpy
-# takes some milliseconds longer. What asks a few times, as a command does, is answered before that.
+# To load numba and the loops takes as long as many searches, and far longer where they must be compiled first. What
+# asks a few times, as a command does, is answered by numpy before that.
 INTERPRETED_SEARCHES = 50
 
 _searches = count(1)

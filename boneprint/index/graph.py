@@ -27,8 +27,8 @@ _SEED = 20200618
 # Where a filter leaves less of the bones than this, asking the graph for as many more bones as the filter takes away
 # costs more than measuring those that are left.
 _WALKED_SHARE = 0.2
-# Up to so many prototypes all of them are compared with a probe, as bytes: 0.3 ms for 100,000 of 128 numbers, and it
-# finds more than a walk, which must measure what it has found besides.
+# Up to so many prototypes all of them are compared with a probe, as bytes, which finds more than a walk: that must
+# measure what it has found besides.
 SWEPT_PROTOTYPES = 500_000
 # Where hardly a bone has more prototypes than its centre, the sweep over all centres that proves an answer (0.2 ms for
 # 10,000) has already found what the prototypes could tell.

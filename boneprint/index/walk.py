@@ -27,12 +27,12 @@ FIRST_BATCH, FIRST_MORE, LEAST_BATCH, MOST_BATCH = 16, 6, 8, 64
 CANDIDATES, CANDIDATES_PER_K = 192, 10
 MOST_CELLS, MOST_CELLS_PER_FIRST = 1024, 4
 # Batches go on until fewer than this share of the k nearest can be expected among the other cells. The bar is 0.99 of
-# them found; on the data sets of benchmarks/index.py 0.995 and more are.
+# them found: benchmarks/index.py.
 LOST_SHARE = 4e-4
 # A great gain is one at this quantile; in a normal distribution it lies so many standard deviations above the median.
 GREAT, GREAT_SD = 0.9, 1.2816
 # What is not proved to be farther than the k nearest, or else than the first, is looked at too if it is not more views
-# than this: some 0.06 ms.
+# than this.
 PROOF_VIEWS = 2048
 
 
