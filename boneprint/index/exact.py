@@ -58,6 +58,8 @@ def squared_error(rows: Rows) -> float:
 
 def sweep(rows: Rows, probes: FloatArray, bones: IntArray) -> NDArray[np.float64]:
     """(B,) squared distance of each bone's nearest view, mean over the probes, within `squared_error`."""
+    if not len(bones):
+        return np.empty(0)
     counts = rows.counts()[bones]
     stops = np.cumsum(counts)
     products = np.empty((len(probes), int(stops[-1])), dtype=np.float32)

@@ -97,7 +97,7 @@ def _by_loops(
     block = rows.blocks[0]
     if rows.ends[bones[-1]] > len(block.rows):
         return None
-    others = sweep(rows, probes, young) if len(young) else np.empty(0)
+    others = sweep(rows, probes, young)
     error = squared_error(rows)
     proof_views = _PROOF_SHARE * gallery.views if prove else walk.PROOF_VIEWS
     state = loops.UNVERIFIED
@@ -165,7 +165,7 @@ def _walked(
 ) -> Hits:
     """What the walk in numpy finds."""
     rows = gallery.rows
-    others = sweep(rows, probes, young) if len(young) else np.empty(0)
+    others = sweep(rows, probes, young)
     found, proved_to = walk.nearest(rows, cells, probes, k, bones, numbers, others, about)
     swept = np.concatenate([sweep(rows, probes, found), others])
     near = shortlist(rows, swept, np.concatenate([found, young]), k)
