@@ -44,8 +44,8 @@ STRANGERS: Final = 60
 _FIRST_STRANGER = 10_000  # of the stream; calibration bones are numbered from 0
 
 _SESSIONS = (2, 3)  # visits after the first, each with a radiograph of every side
-# A canvas is calibrated where at least this share of the comparisons of one bone is made on it. They are judged by all
-# canvases of the kind together; one in eleven femora is so short that it is seen on a smaller canvas than the others.
+# A canvas is calibrated where at least this share of the comparisons of one bone is made on it; they are judged by all
+# canvases of the kind together. On fewer than three of 60 bones nothing can be seen.
 _ENOUGH = 0.05
 
 NOBODY = Cohort()

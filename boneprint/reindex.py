@@ -106,9 +106,9 @@ def _again(gallery: Gallery, row: int, embedder: "Embedder") -> Enrolment:
     pictures = [picture for view in range(begin, end) if (picture := gallery.picture(view)) is not None]
     solid = gallery.solid(row)
     views, canvas = _views(gallery, row, pictures)
-    angles_deg = np.array(drr.ENROLMENT_ANGLES, dtype=np.float32)
-    if len(views) != len(angles_deg) or len(pictures) == len(views):
-        angles_deg = np.asarray(gallery.angles_deg[begin:end], dtype=np.float32)
+    # What was made anew from all sides may be more views than there were.
+    known = len(views) == end - begin
+    angles_deg = np.array(gallery.angles_deg[begin:end] if known else drr.ENROLMENT_ANGLES, dtype=np.float32)
     return Enrolment(
         replace(reference, canvas_mm=canvas.height_mm),
         embedder.embed(views, canvas),
