@@ -144,24 +144,30 @@ def _hits(
 ) -> Hits:
     """Bones on one canvas, nearest first: those that may be among the k best once factors are known."""
     bones = np.flatnonzero(subset).astype(np.int64)
-    # A small gallery is looked at whole, and its answer proved.
-    whole = all_scores or exact or template.all_round or gallery.rows.counts()[bones].sum() <= EXACT_VIEWS
-    most = len(bones) if whole else min(len(bones), k if judge.most == 1 else max(k, _SHORTLIST))
-    if template.all_round:
-        hits = search_all_round(gallery.rows, probes, most, bones)
+    if template.all_round or all_scores:
+        most = len(bones)
     else:
-        hits = search(gallery, probes, most, subset=None if subset.all() else subset, exact=True if whole else None)
-    if all_scores:
-        return hits
-    if whole:
+        most = min(len(bones), k if judge.most == 1 else max(k, _SHORTLIST))
+    # A small gallery's answer is proved.
+    proved = all_scores or exact or template.all_round or gallery.rows.counts()[bones].sum() <= EXACT_VIEWS
+    while True:
+        if template.all_round:
+            hits = search_all_round(gallery.rows, probes, most, bones)
+        else:
+            within = None if subset.all() else subset
+            hits = search(gallery, probes, most, subset=within, exact=True if proved else None)
+        if all_scores:
+            return hits
+        if not proved:
+            # Bones beyond the list were not looked at: none is nearer than the last of it.
+            beyond = float(hits.distances[-1]) if most < len(bones) else np.inf
+            return _first(hits, most, min(hits.proved_to, beyond))
         # The k-th best of the nearest is at least as good as the k-th best of all.
-        near = range(min(k, len(hits.bones)))
-        factors = [_factor(judge, template, gallery, int(hits.bones[place])) for place in near]
-        kth = float(np.max(hits.distances[: len(factors)] * factors)) if factors else 0.0
-        return _first(hits, int(np.searchsorted(hits.distances, kth * judge.most, side="right")), hits.proved_to)
-    # Bones beyond the list were not looked at: none is nearer than the last of it.
-    beyond = float(hits.distances[-1]) if len(hits.bones) < len(bones) else np.inf
-    return _first(hits, len(hits.bones), min(hits.proved_to, beyond))
+        factors = [_factor(judge, template, gallery, row) for row in hits.bones[:k].tolist()]
+        reach = float(np.max(hits.distances[: len(factors)] * factors, initial=0)) * judge.most
+        if most == len(bones) or hits.distances[-1] > reach:
+            return _first(hits, int(np.searchsorted(hits.distances, reach, side="right")), hits.proved_to)
+        most = min(len(bones), 4 * most)
 
 
 def _first(hits: Hits, count: int, proved_to: float) -> Hits:
