@@ -219,7 +219,7 @@ def summary(found: Sequence[dict[str, object]], way: str) -> dict[str, object]:
     names = [each["surface"] for each in found]
     numbers = np.unique(names, return_inverse=True)[1]
     result: dict[str, object] = {}
-    for side in (*two_visits.SIDES, matching.BOTH):
+    for side in found[0][way]:
         of_side = [each[way][side] for each in found]
         ranks = np.array([each["rank"] or np.inf for each in of_side])
         sided = [each for each in of_side if each["other_side"] is not None]

@@ -69,7 +69,7 @@ def alone(
     made: torch.nn.Module, picture: torch.Tensor, device: torch.device, precision: torch.dtype, seconds: float
 ) -> dict[str, float]:
     """A network by itself on copies of one (C, H, W) picture that are on the device: the best batch and its speed."""
-    made = made.to(device).eval()
+    made = weights.ready(made.eval(), device)
     found: dict[str, float] = {}
     for size in BATCHES[device.type]:
         if found and size / found["images_per_s"] > seconds:

@@ -27,7 +27,7 @@ from boneprint import two_visits
 from boneprint.embed import Embedder, load_embedder
 from boneprint.embed.card import SHIPPED
 from boneprint.errors import BoneprintError
-from boneprint.evidence import ONE_PROBE, TWO_PROBES, Calibration, of_card
+from boneprint.evidence import BIPLANE, ONE_PROBE, TWO_PROBES, Calibration, of_card
 from boneprint.evidence.identification import (
     Searches,
     cumulative_match,
@@ -162,7 +162,8 @@ def score(wanted: Wanted, folder: Path, embedder: Embedder, given: argparse.Name
     def calibration(side: str) -> Calibration | None:
         if species != "human" or side == matching.JOINED:
             return None
-        return calibrations[TWO_PROBES if side == matching.BOTH else ONE_PROBE].get(wanted.kind)
+        comparison = {matching.BOTH: TWO_PROBES, matching.BIPLANE: BIPLANE}.get(side, ONE_PROBE)
+        return calibrations.get(comparison, {}).get(wanted.kind)
 
     outcomes: dict[str, object] = {
         "probed": len(probed),

@@ -1,8 +1,9 @@
 """Distances between rendered bones and their probes, by any weights: exact, on the GPU where there is one.
 
 As in the product: a probe is embedded on every canvas of the gallery, a bone is as far away as its nearest view, and
-two probes of one bone are fused as the root mean square. Beside it S1's joined image: there AP and ML are two halves of
-one picture, so that both are compared with views that are a quarter of a turn apart.
+two probes of one bone are fused as the root mean square, or compared together as of `search --angle`. Beside it S1's
+joined image: there AP and ML are two halves of one picture, so that both are compared with views that are a quarter of
+a turn apart to the degree.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,14 +16,17 @@ import torch
 from numpy.typing import NDArray
 from rendered_bones import load, write
 
+from boneprint import directions
+from boneprint.drr import ENROLMENT_ANGLES
 from boneprint.embed import Embedder, weights
 from boneprint.nouns import canvas_of_height
 from boneprint.two_visits import SIDES, Arrays, all_round
 
 BOTH = " + ".join(SIDES)
+BIPLANE = " & ".join(SIDES)
 JOINED = " | ".join(SIDES)
 _READ_AHEAD = 64  # files
-_BONES_AT_ONCE = 500  # of a matrix product
+_BONES_AT_ONCE = 250  # of a matrix product
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,20 +128,23 @@ def _both(arrays: dict[str, NDArray[np.generic]] | None, canvas_mm: float, embed
 
 
 def distances(gallery: Gallery, probes: Probes) -> dict[str, NDArray[np.float64]]:
-    """By side, for both, and for both joined, (P, N): infinite where either could not be rendered."""
-    count = len(probes.drawn)
-    squared = np.full((len(SIDES), count, gallery.bones), np.inf)
-    joined = np.full((count, gallery.bones), np.inf)
+    """By side, and for both in every way, (P, N): infinite where either could not be rendered."""
+    count, angles_deg = len(probes.drawn), list(SIDES.values())
+    found = {side: np.full((count, gallery.bones), np.inf) for side in (*SIDES, BOTH, BIPLANE, JOINED)}
     for canvas_mm, (numbers, views) in gallery.views.items():
         vectors = probes.vectors[canvas_mm].to(views.device).movedim(1, 0).flatten(0, 1)
         for some, few in zip(torch.split(numbers, _BONES_AT_ONCE), torch.split(views, _BONES_AT_ONCE)):
-            alike = (vectors @ few.flatten(0, 1).T).view(len(SIDES), count, len(few), -1)
-            squared[:, :, some.numpy()] = _squared(alike.amax(dim=3))
-            frontal, lateral = alike
-            together = (frontal + lateral.roll(-few.shape[1] // 4, dims=2)) / 2
-            joined[:, some.numpy()] = _squared(together.amax(dim=2))
-    squared[:, list(probes.missing)] = joined[list(probes.missing)] = np.inf
-    found = {**dict(zip(SIDES, squared)), BOTH: squared.mean(axis=0), JOINED: joined}
+            squared = _squared(vectors @ few.flatten(0, 1).T).reshape(len(SIDES), count, len(few), -1)
+            nearest = squared.min(axis=3)
+            joined = (squared[0] + np.roll(squared[1], -few.shape[1] // 4, axis=2)) / 2
+            both = [
+                directions.together(of_bone, ENROLMENT_ANGLES, angles_deg)[0] for of_bone in np.moveaxis(squared, 2, 0)
+            ]
+            measured = (*nearest, nearest.mean(axis=0), np.stack(both, axis=1), joined.min(axis=2))
+            for side, each in zip(found, measured):
+                found[side][:, some.numpy()] = each
+    for each in found.values():
+        each[list(probes.missing)] = np.inf
     return {side: np.sqrt(each) * gallery.factors for side, each in found.items()}
 
 

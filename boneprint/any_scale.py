@@ -42,13 +42,14 @@ def search_any_scale(
     *,
     where: Mapping[str, str] | Iterable[str] | None = None,
     mirror: bool = False,
+    angles_deg: Sequence[float] | None = None,
 ) -> ScaledResult:
     """The bones that look most like radiographs of unknown spacing, whatever size they are shown at.
 
     Parameters
     ----------
     radiographs : of one bone, without pixel spacing; several have one and the same, as from one apparatus
-    k, where, mirror : as in `Database.search`
+    k, where, mirror, angles_deg : as in `Database.search`
 
     Raises
     ------
@@ -69,7 +70,7 @@ def search_any_scale(
     for spacing in tried:
         at_scale = [replace(r, spacing_mm=spacing) for r in radiographs]
         try:
-            last = database.search(at_scale, k, where=conditions, mirror=mirror, exact=True)
+            last = database.search(at_scale, k, where=conditions, mirror=mirror, angles_deg=angles_deg, exact=True)
         except ReadError as error:  # too large for the bones that were asked for
             refused = error
             continue

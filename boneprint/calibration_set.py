@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boneprint import two_visits
+from boneprint import directions, two_visits
 from boneprint._version import __version__
+from boneprint.drr import ENROLMENT_ANGLES
 from boneprint.embed.cohort import Cohort, FloatArray, Place
-from boneprint.evidence import ONE_PROBE, PAIR, TWO_PROBES
+from boneprint.evidence import BIPLANE, ONE_PROBE, PAIR, TWO_PROBES
 from boneprint.evidence.metrics import Comparisons
 from boneprint.nouns import Radiograph, canvas_of_height
 from boneprint.probe import can_hold, canvas_of_contents, content_mm
@@ -162,12 +163,17 @@ def measure(paths: list[Path], embedder: "Embedder", bone: str = "", strangers: 
     own = np.array([float(arrays["canvas_mm"]) for arrays in bones])
     # (side, picture, probed bone, enrolled bone): distance to the nearest view, infinite where none is compared
     nearest = np.full((*shape[1:], len(bones), len(bones)), np.inf)
+    # (picture, probed bone, enrolled bone): both sides compared together
+    joint = np.full(nearest.shape[1:], np.inf)
     for column, (arrays, canvas_mm) in enumerate(zip(bones, own.tolist())):
         enrolled = _enrolled(arrays, embedder)
-        apart = _distance((templates(canvas_mm) @ enrolled.T).max(axis=-1))
-        apart = apart * strangers.factor(enrolled, (bone, canvas_mm))
+        factor = strangers.factor(enrolled, (bone, canvas_mm))
+        squared = _squared(templates(canvas_mm) @ enrolled.T)
         held = np.vectorize(can_hold)(canvas_mm, sizes[..., 0])
-        nearest[..., column] = np.where(held, apart, np.inf).transpose(1, 2, 0)
+        apart = np.where(held, factor * np.sqrt(squared.min(axis=-1)), np.inf)
+        nearest[..., column] = apart.transpose(1, 2, 0)
+        both, _ = directions.together(squared.swapaxes(0, 1), ENROLMENT_ANGLES, list(SIDES.values()))
+        joint[..., column] = np.where(held.all(axis=1), factor * np.sqrt(both), np.inf).T
     fused = np.sqrt((nearest**2).mean(axis=0))
 
     # (side, bone, bone): the later picture of the one and the still later one of the other
@@ -180,11 +186,12 @@ def measure(paths: list[Path], embedder: "Embedder", bone: str = "", strangers: 
     pairs = np.zeros(fields.shape)
     for canvas_mm in np.unique(fields).tolist():
         first, second = np.moveaxis(templates(canvas_mm), 2, 0).swapaxes(1, 2)
-        pairs = np.where(fields == canvas_mm, _distance(first @ second.swapaxes(1, 2)), pairs)
+        pairs = np.where(fields == canvas_mm, np.sqrt(_squared(first @ second.swapaxes(1, 2))), pairs)
     return {
         PAIR: Measured(_listed(pairs), _frequent(np.diagonal(fields, axis1=1, axis2=2))),
         ONE_PROBE: Measured(_listed(nearest.reshape(-1, *nearest.shape[2:])), _frequent(own)),
         TWO_PROBES: Measured(_listed(fused), _frequent(own)),
+        BIPLANE: Measured(_listed(joint), _frequent(own)),
     }
 
 
@@ -196,9 +203,9 @@ def _enrolled(arrays: dict[str, NDArray[np.generic]], embedder: "Embedder") -> F
     return vectors
 
 
-def _distance(cosine: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Between unit vectors."""
-    return np.asarray(np.sqrt(np.maximum(2 - 2 * cosine, 0)))
+def _squared(cosine: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Squared distances of unit vectors."""
+    return np.asarray(np.maximum(2 - 2 * cosine, 0))
 
 
 def _frequent(canvas_mm: NDArray[np.float64]) -> tuple[float, ...]:

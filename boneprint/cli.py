@@ -39,6 +39,14 @@ _MARKER = click.option("--marker-mm", type=float, metavar="MM", help="Diameter o
 _RULER = click.option("--ruler-mm", type=float, metavar="MM", help="Distance of the marks of a ruler in the picture.")
 _FRAME = click.option("--frame", type=click.IntRange(min=1), help="Of a DICOM file with several pictures.")
 _INVERT = click.option("--invert", is_flag=True, help="Bone is dark in the picture.")
+_ANGLES = click.option(
+    "--angle",
+    "angles",
+    type=float,
+    multiple=True,
+    metavar="DEG",
+    help="Direction of each X-ray about the axis: 0 AP, 90 lateral, the bone's front on the left, 270 on the right.",
+)
 _SITE_KEY = click.option(
     "--site-key",
     type=_PATHS,
@@ -284,6 +292,7 @@ def receive(
     help="Only such bones: bone=, side=, species=, subject=, id=; != for all others. Several may follow each other.",
 )
 @click.option("--mirror", is_flag=True, help="Look for the bone of the other side.")
+@_ANGLES
 @click.option("--exact", is_flag=True, help="Look at every view, so that the answer is proved.")
 @click.option("--any-scale", is_flag=True, help="The pixel spacing is unknown: try every size that a bone may have.")
 @click.option(
@@ -308,6 +317,7 @@ def search(
     invert: bool,
     where: tuple[str, ...],
     mirror: bool,
+    angles: tuple[float, ...],
     exact: bool,
     any_scale: bool,
     superimpose: int | None,
@@ -349,19 +359,19 @@ def search(
         conditions = [*where, *more]
         searched = probes
         if is_ct(probes):
-            searched = database.fingerprint(probes, mirror=mirror)
+            searched = database.fingerprint(probes, mirror=mirror, angles_deg=angles or None)
             for note in searched.notes:
                 click.echo(f"{', '.join(map(str, probes))}: {note}", err=True)
         if any_scale:
             from boneprint.any_scale import search_any_scale
 
-            scaled = search_any_scale(database, probes, k, where=conditions, mirror=mirror)
+            scaled = search_any_scale(database, probes, k, where=conditions, mirror=mirror, angles_deg=angles or None)
             result, spacings = scaled.result, scaled.spacings_mm
         else:
             most = max(k, superimpose or 0)
             # A CT was embedded already, and refused if it was to be mirrored.
-            ways: Any = {"mirror": mirror and searched is probes, "exact": exact, "all_scores": all_scores}
-            result = database.search(searched, most, where=conditions, **ways)
+            ways: Any = {"mirror": mirror, "angles_deg": angles or None} if searched is probes else {}
+            result = database.search(searched, most, where=conditions, **ways, exact=exact, all_scores=all_scores)
         if superimpose:
             from boneprint.superimposition import superimpose_candidates
 
@@ -698,6 +708,7 @@ def shape(
 @_DB
 @click.option("--by", multiple=True, metavar="COLUMN", help="Columns to report by; all with several values by default.")
 @click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only among such bones, as in `boneprint search`.")
+@_ANGLES
 @click.option("--plots", type=_PATHS, metavar="DIR", help="Write CMC, DET, distances, PCA and t-SNE as PNG files.")
 @click.option("--draws", type=click.IntRange(min=100), default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of bootstrap and t-SNE.")
@@ -709,6 +720,7 @@ def evaluate(
     db: Path,
     by: tuple[str, ...],
     where: tuple[str, ...],
+    angles: tuple[float, ...],
     plots: Path | None,
     draws: int,
     seed: int,
@@ -727,7 +739,16 @@ def evaluate(
         check_installed()  # before hours of searching
     with Database.open(db, weights=weights, operator=operator) as database:
         with show.progress("searching") as advance:
-            found = measure(database, truth, by=by, where=where, seed=seed, draws=draws, report=advance)
+            found = measure(
+                database,
+                truth,
+                by=by,
+                where=where,
+                angles_deg=angles or None,
+                seed=seed,
+                draws=draws,
+                report=advance,
+            )
         pictures = write_plots(database, found, plots) if plots else []
     if json_out:
         show.as_json({**evaluation_report.evaluation_json(found), "plots": [str(path) for path in pictures]})

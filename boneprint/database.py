@@ -304,7 +304,12 @@ class Database:
         self.store.append(batch)
 
     def fingerprint(
-        self, xrays: probe.Xray | Sequence[probe.Xray], *, pixel_spacing_mm: float | None = None, mirror: bool = False
+        self,
+        xrays: probe.Xray | Sequence[probe.Xray],
+        *,
+        pixel_spacing_mm: float | None = None,
+        mirror: bool = False,
+        angles_deg: Sequence[float] | None = None,
     ) -> Fingerprint:
         """Embed one or more radiographs of one bone, or its CT, on every canvas of the gallery.
 
@@ -316,11 +321,13 @@ class Database:
         if not heights:
             raise BoneprintError(f"{self.store.path}: no bones are enrolled. Run `boneprint ingest CT_DIR` first.")
         if ct_probe.is_ct(xrays):
+            if angles_deg is not None:
+                raise BoneprintError("a CT shows a bone from all sides; search with it without --angle.")
             if mirror:
                 raise BoneprintError("a CT cannot be mirrored; search with a radiograph of it (`boneprint drr`).")
             return ct_probe.fingerprint(ct_probe.views_of_ct(xrays), heights, self._embedder)
         radiographs = probe.as_radiographs(xrays, pixel_spacing_mm=pixel_spacing_mm)
-        return probe.fingerprint(radiographs, heights, self._embedder, mirror=mirror)
+        return probe.fingerprint(radiographs, heights, self._embedder, mirror=mirror, angles_deg=angles_deg)
 
     def search(
         self,
@@ -330,6 +337,7 @@ class Database:
         pixel_spacing_mm: float | None = None,
         where: Mapping[str, str] | Iterable[str] | None = None,
         mirror: bool = False,
+        angles_deg: Sequence[float] | None = None,
         exact: bool = False,
         all_scores: bool = False,
     ) -> SearchResult:
@@ -344,6 +352,8 @@ class Database:
         where : only bones that fit: ``["bone=femur", "subject!=S-1"]`` or ``{"bone": "femur", "subject!": "S-1"}``;
             keys: bone, side, species, subject, id
         mirror : turn the radiographs round, to look for the bone of the other side
+        angles_deg : of each radiograph, about the long axis: 0 AP, 90 a lateral with the front of the bone on the left,
+            270 on the right. A bone is then likened to all of them at once, give or take 10 degrees (`directions`)
         exact : look at every view, so that the answer is proved; otherwise large galleries are searched by their index
         all_scores : also give the distance of every bone, for research; it looks at every view
 
@@ -366,10 +376,12 @@ class Database:
         fitting = chosen(gallery, asked)
         if isinstance(xrays, Fingerprint):
             template = xrays
-            if mirror:
-                raise BoneprintError("a stored fingerprint cannot be mirrored; search with the radiograph itself.")
+            if mirror or angles_deg is not None:
+                raise BoneprintError(
+                    "a stored fingerprint cannot be mirrored or turned; search with the radiographs themselves."
+                )
         else:
-            template = self.fingerprint(xrays, pixel_spacing_mm=pixel_spacing_mm, mirror=mirror)
+            template = self.fingerprint(xrays, pixel_spacing_mm=pixel_spacing_mm, mirror=mirror, angles_deg=angles_deg)
         if template.embedder != self.store.embedder:
             raise BoneprintError(
                 f"fingerprint of {template.embedder}, the database holds {self.store.embedder}; "

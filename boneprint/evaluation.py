@@ -81,6 +81,7 @@ def evaluate(
     *,
     by: Sequence[str] | None = None,
     where: Mapping[str, str] | Iterable[str] | None = None,
+    angles_deg: Sequence[float] | None = None,
     seed: int = 0,
     draws: int = 1000,
     report: Callable[[int, int, str], None] | None = None,
@@ -96,6 +97,7 @@ def evaluate(
     truth : CSV file, see `boneprint.truth`
     by : columns of the truth to report by; all that have several values by default
     where : only among such bones, as in `Database.search`; N counts these
+    angles_deg : as in `Database.search`, of probes that have as many radiographs
     seed, draws : of the bootstrap over bones
     report : told of probes done, of how many, and what failed
 
@@ -132,7 +134,8 @@ def evaluate(
     for row, probe in enumerate(probes):
         try:
             radiographs = [as_radiograph(p, pixel_spacing_mm=mm) for p, mm in zip(probe.paths, probe.pixel_spacing_mm)]
-            fingerprint = database.fingerprint(radiographs)
+            known = angles_deg if len(radiographs) == len(angles_deg or ()) else None
+            fingerprint = database.fingerprint(radiographs, angles_deg=known)
             result = database.search(fingerprint, 1, where=map(str, asked), all_scores=True)
         except StoreError:
             raise

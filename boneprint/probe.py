@@ -84,13 +84,19 @@ def as_radiographs(xrays: Xray | Sequence[Xray], **reading: Any) -> list[Radiogr
 
 
 def fingerprint(
-    radiographs: Sequence[Radiograph], canvas_heights_mm: Iterable[float], embedder: "Embedder", *, mirror: bool = False
+    radiographs: Sequence[Radiograph],
+    canvas_heights_mm: Iterable[float],
+    embedder: "Embedder",
+    *,
+    mirror: bool = False,
+    angles_deg: Sequence[float] | None = None,
 ) -> Fingerprint:
     """Embed P radiographs of one bone on every canvas of a gallery that can hold what they show.
 
     Parameters
     ----------
     mirror : turn left and right round first, to look for the bone of the other side
+    angles_deg : directions that they were taken from, about the long axis
 
     Raises
     ------
@@ -107,8 +113,9 @@ def fingerprint(
         )
     if mirror:
         radiographs = [replace(r, pixels=r.pixels[:, ::-1]) for r in radiographs]
+        angles_deg = None if angles_deg is None else [-angle for angle in angles_deg]
     vectors = {height: embedder.embed(radiographs, canvas_of_height(height)) for height in fitting}
-    return Fingerprint(vectors, embedder.id)
+    return Fingerprint(vectors, embedder.id, angles_deg=None if angles_deg is None else tuple(angles_deg))
 
 
 def can_hold(canvas_height_mm: float, shown_mm: float) -> bool:

@@ -1,7 +1,8 @@
 """Which enrolled bones look most like a probe, in what order, and by what rule each is judged.
 
 The index finds the nearest bones; what a bone's nearness is worth is told by how near strangers come to it
-(`embed.cohort`), and each is judged by the calibration of its own kind (`evidence`).
+(`embed.cohort`), and each is judged by the calibration of its own kind (`evidence`). Radiographs whose directions
+are known are then compared together (`directions`), which never brings a bone nearer than the index has it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from boneprint import evidence, probe
+from boneprint import directions, evidence, probe
 from boneprint.embed.cohort import Cohort, read_cohort
 from boneprint.index import Gallery, Hits, search
 from boneprint.index.graph import EXACT_VIEWS
@@ -102,29 +103,28 @@ def ranked(
     canvases = gallery.canvases_mm
     for height in np.unique(canvases[fitting]).tolist():
         subset = fitting & (canvases == height)
-        hits = _hits(gallery, template.vectors[height], subset, template, judge, k, exact, all_scores)
-        factors = np.array([_factor(judge, template, gallery, row) for row in hits.bones.tolist()])
-        distances = hits.distances * factors
+        measured = _Measured(gallery, template, height, judge)
+        hits = _hits(measured, subset, k, exact, all_scores)
+        found = [measured.of(hits, place) for place in range(len(hits.bones))]
         proved_to = min(proved_to, hits.proved_to / judge.most)
         if all_scores:
-            scores |= {gallery.references[b].bone_id: float(d) for b, d in zip(hits.bones, distances)}
-        for place in np.argsort(distances, kind="stable")[:k].tolist():
-            row, (view, *_) = int(hits.bones[place]), hits.nearest_views[place].tolist()
-            distance = float(distances[place])
+            scores |= {gallery.references[b].bone_id: each.distance for b, each in zip(hits.bones, found)}
+        for place in np.argsort([each.distance for each in found], kind="stable")[:k].tolist():
+            row, each = int(hits.bones[place]), found[place]
             reference = gallery.references[row]
             rule = judge.rule(template, reference, _views(gallery, row))
             candidates.append(
                 Candidate(
                     rank=0,
                     reference=reference,
-                    distance=distance,
-                    factor=float(factors[place]),
-                    angle_deg=float(gallery.angles_deg[view]),
+                    distance=each.distance,
+                    factor=each.factor,
+                    angle_deg=float(gallery.angles_deg[each.view]),
                     threshold=rule.threshold,
-                    within_margin=rule.within(distance),
-                    log10_lr=rule.log10_lr(distance),
+                    within_margin=rule.within(each.distance),
+                    log10_lr=rule.log10_lr(each.distance),
                     uncalibrated=rule.uncalibrated,
-                    picture=gallery.picture(view),
+                    picture=gallery.picture(each.view),
                 )
             )
     candidates.sort(key=lambda candidate: candidate.distance)
@@ -132,30 +132,56 @@ def ranked(
     return Ranked(first, proved_to, scores)
 
 
-def _hits(
-    gallery: Gallery,
-    probes: NDArray[np.float32],
-    subset: NDArray[np.bool_],
-    template: Fingerprint,
-    judge: Judge,
-    k: int,
-    exact: bool,
-    all_scores: bool,
-) -> Hits:
-    """Bones on one canvas, nearest first: those that may be among the k best once factors are known."""
+@dataclass(frozen=True)
+class _Nearness:
+    """How near a bone is: its distance as candidates have it, by what that was multiplied, and its likest view."""
+
+    distance: float
+    factor: float
+    view: int
+
+
+class _Measured:
+    """What bones that the index finds on one canvas are worth: never nearer than the index has them, by ``most``."""
+
+    def __init__(self, gallery: Gallery, template: Fingerprint, canvas_mm: float, judge: Judge) -> None:
+        self.gallery, self.template, self.probes = gallery, template, template.vectors[canvas_mm]
+        self.most = judge.most
+        self._judge = judge
+
+    def of(self, hits: Hits, place: int) -> _Nearness:
+        """The bone at one place among hits."""
+        row, distance, view = int(hits.bones[place]), float(hits.distances[place]), int(hits.nearest_views[place, 0])
+        reference, views = self.gallery.references[row], self.gallery.rows.of(row)
+        if self.template.angles_deg is not None and reference.part != probe.XRAY:
+            apart = views.astype(np.float64) - self.probes[:, None]
+            begin, end = int(self.gallery.rows.begins[row]), int(self.gallery.rows.ends[row])
+            views_deg, angles_deg = self.gallery.angles_deg[begin:end], self.template.angles_deg
+            squared, best = directions.together(np.square(apart).sum(axis=-1), views_deg, angles_deg)
+            if np.isfinite(squared):
+                # Rounding aside, the index has it nearer.
+                distance, view = max(distance, float(np.sqrt(squared))), begin + int(best[0])
+        factor = self._judge.factor(self.template, reference, views)
+        return _Nearness(distance * factor, factor, view)
+
+
+def _hits(measured: _Measured, subset: NDArray[np.bool_], k: int, exact: bool, all_scores: bool) -> Hits:
+    """Bones on one canvas, nearest first: those that may be among the k best once they are measured."""
+    gallery, template = measured.gallery, measured.template
     bones = np.flatnonzero(subset).astype(np.int64)
     if template.all_round or all_scores:
         most = len(bones)
     else:
-        most = min(len(bones), k if judge.most == 1 else max(k, _SHORTLIST))
+        as_found = measured.most == 1 and template.angles_deg is None
+        most = min(len(bones), k if as_found else max(k, _SHORTLIST))
     # A small gallery's answer is proved.
-    proved = all_scores or exact or template.all_round or gallery.rows.counts()[bones].sum() <= EXACT_VIEWS
+    proved = all_scores or exact or template.all_round or gallery.rows.counts(bones).sum() <= EXACT_VIEWS
     while True:
         if template.all_round:
-            hits = search_all_round(gallery.rows, probes, most, bones)
+            hits = search_all_round(gallery.rows, measured.probes, most, bones)
         else:
             within = None if subset.all() else subset
-            hits = search(gallery, probes, most, subset=within, exact=True if proved else None)
+            hits = search(gallery, measured.probes, most, subset=within, exact=True if proved else None)
         if all_scores:
             return hits
         if not proved:
@@ -163,8 +189,8 @@ def _hits(
             beyond = float(hits.distances[-1]) if most < len(bones) else np.inf
             return _first(hits, most, min(hits.proved_to, beyond))
         # The k-th best of the nearest is at least as good as the k-th best of all.
-        factors = [_factor(judge, template, gallery, row) for row in hits.bones[:k].tolist()]
-        reach = float(np.max(hits.distances[: len(factors)] * factors, initial=0)) * judge.most
+        nearest = [measured.of(hits, place).distance for place in range(min(k, len(hits.bones)))]
+        reach = max(nearest, default=0.0) * measured.most
         if most == len(bones) or hits.distances[-1] > reach:
             return _first(hits, int(np.searchsorted(hits.distances, reach, side="right")), hits.proved_to)
         most = min(len(bones), 4 * most)
@@ -172,10 +198,6 @@ def _hits(
 
 def _first(hits: Hits, count: int, proved_to: float) -> Hits:
     return Hits(hits.bones[:count], hits.distances[:count], hits.nearest_views[:count], proved_to)
-
-
-def _factor(judge: Judge, template: Fingerprint, gallery: Gallery, row: int) -> float:
-    return judge.factor(template, gallery.references[row], gallery.rows.of(row))
 
 
 def _views(gallery: Gallery, row: int) -> int:
@@ -192,6 +214,9 @@ def _comparison(template: Fingerprint, reference: Reference, views: int) -> tupl
 
     A CT against one enrolled radiograph is what one radiograph is against an enrolled CT, with the roles exchanged.
     """
+    if template.angles_deg is not None and template.probes > 1 and reference.part != probe.XRAY:
+        quarter = np.diff(template.angles_deg) % 180 == 90
+        return evidence.BIPLANE, template.probes == 2 and bool(quarter.all())
     radiographs, all_round = template.probes, True
     if reference.part == probe.XRAY:
         radiographs, all_round = (views, True) if template.all_round else (max(radiographs, views), False)

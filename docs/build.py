@@ -53,6 +53,8 @@ def model_card() -> str:
             + "\n",
             "## Calibration\n",
             calibration(card) + "\n",
+            "## Test\n",
+            every_figure() + "\n",
             (HERE / "model-card.limits.md").read_text(),
         ]
     )
@@ -101,18 +103,9 @@ def _between_marks(page: Path, made: str) -> str:
 
 
 def figures() -> str:
-    """What benchmarks/identify.py found, as a table."""
-    result = json.loads((ROOT / "benchmarks" / "results" / "identify.json").read_text())
-    probes, rows = result["probes"], []
-    for kind, found in result["kinds"].items():
-        rows += _found(kind, found["probed"], "fingerprint", found)
-    laid = ROOT / "benchmarks" / "results" / "identify-superimposed.json"
-    again = json.loads(laid.read_text()) if laid.exists() else {"bones": "", "kinds": {}}
-    for kind, found in again["kinds"].items():
-        over = found["superimposed"]
-        # Another time, perhaps, and by other weights.
-        by = "" if again["embedder"] == result["embedder"] else f", found by {again['embedder'].split(':')[0]}"
-        rows += _found(kind, found["probed"], f"the first {over['first']} laid over{by}", over)
+    """What benchmarks/identify.py and carry_over.py found, as two tables."""
+    result = _result("identify")
+    probes = result["probes"]
     voxels = {"coarse": "about 2 mm in a femur", "usual": "0.5 to 2 mm"}[result["voxels"]]
     species = "people" if result["species"] == "human" else f"{result['species']}s"
     said = (
@@ -121,48 +114,67 @@ def figures() -> str:
         f"{probes['plane_deg']:g} in the plane, with {probes['content']}; voxels of {voxels}. Share of bones found at "
         "rank 1 and among the first five, comparisons missed at a false match rate of 0.001, and searches missed where "
         "1 % of those for a bone that is not enrolled would return one; 95 % intervals over bones. AP + ML: two views "
-        "fused, as the product does; AP | ML: joined, as in S1, both halves a quarter of a turn apart. By: "
-        "fingerprint alone, or the first bones found laid over the radiograph (`search --superimpose`; those that are "
-        f'not laid over count as no match). Commands: `make bench BONES="{result["bones"]}"`, and `python '
-        f"benchmarks/identify.py {again['bones']} --name identify-superimposed`; "
-        f"seed {result['seed']}, commit {result['circumstances']['commit']}, "
-        f"embedder `{result['embedder']}`. What is known of real ones: see the "
-        "[model card](docs/model-card.md)."
+        "fused; AP & ML: likened together, their directions known (`search --angle 0 --angle 90`). ML alone, S1's "
+        "joined image, and candidates laid over the radiograph: see the [model card](docs/model-card.md). Command: "
+        f'`make bench BONES="{result["bones"]}"`; seed {result["seed"]}, commit {result["circumstances"]["commit"]}, '
+        f"embedder `{result['embedder']}`."
     )
-    head = [
-        "| bone | probed of enrolled | probe | by | rank 1 | rank 5 or better | FNMR at FMR 0.001 | FNIR at FPIR 1 % |"
+    rows = [
+        row
+        for kind, found in result["kinds"].items()
+        for row in _found(kind, found["probed"], found, ("AP", "AP + ML", "AP & ML"))
     ]
-    carried = ROOT / "benchmarks" / "results" / "carry-over.json"
-    return "\n".join(
-        [
-            textwrap.fill(said, 128),
-            "",
-            *head,
-            "|---" * 8 + "|",
-            *rows,
-            "",
-            *(carried_over(carried) if carried.exists() else []),
-        ]
+    return "\n".join([textwrap.fill(said, 128), "", *_table(rows), "", *carried_over()])
+
+
+def every_figure() -> str:
+    """All that benchmarks/identify.py found, as tables: by fingerprint, and laid over."""
+    result, laid = _result("identify"), _result("identify-superimposed")
+    by_fingerprint = [row for kind, found in result["kinds"].items() for row in _found(kind, found["probed"], found)]
+    # Another time, and perhaps by other weights.
+    said = (
+        f"The first bones found by `{laid['embedder']}` laid over the radiograph (`search --superimpose`) and ranked "
+        "by how well their edges agree; those that are not laid over count as no match. Command: `python "
+        f"benchmarks/identify.py {laid['bones']} --name identify-superimposed`; seed {laid['seed']}."
     )
+    over = [
+        row for kind, found in laid["kinds"].items() for row in _found(kind, found["probed"], found["superimposed"])
+    ]
+    again = (
+        "Bones, conditions, command and columns are those of the [README](../README.md). AP | ML: joined, as in S1, "
+        "both halves a quarter of a turn apart to the degree."
+    )
+    return "\n".join([again, "", *_table(by_fingerprint), "", textwrap.fill(said, 128), "", *_table(over)])
 
 
-def _found(kind: str, probed: int, way: str, outcomes: dict[str, Any]) -> list[str]:
+def _result(name: str) -> dict[str, Any]:
+    return dict(json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text()))
+
+
+def _table(rows: list[str]) -> list[str]:
+    head = "| bone | probed of enrolled | probe | rank 1 | rank 5 or better | FNMR at FMR 0.001 | FNIR at FPIR 1 % |"
+    return [head, "|---" * 7 + "|", *rows]
+
+
+def _found(kind: str, probed: int, outcomes: dict[str, Any], wanted: tuple[str, ...] = ()) -> list[str]:
     rows = []
     # Of the larger gallery; the smaller one is in the JSON.
     for size, sides in list(outcomes["galleries"].items())[-1:]:
         for side, each in sides.items():
+            if wanted and side not in wanted:
+                continue
             cells = [_share(each["ranks"][rank]["share"], each["ranks"][rank]["interval"]) for rank in ("1", "5")]
             missed = each["fnmr_at_fmr"]["0.001"].get("fnmr")
             cells.append(_share(missed["value"], missed["interval"]) if missed else "too few bones")
             fnir = each["fnir_at_fpir"]["0.01"]
             cells.append("too few bones" if fnir["missed"] is None else _share(fnir["missed"], fnir["interval"]))
-            rows.append(f"| {kind} | {probed} of {int(size):,} | {_cell(side)} | {way} | " + " | ".join(cells) + " |")
+            rows.append(f"| {kind} | {probed} of {int(size):,} | {_cell(side)} | " + " | ".join(cells) + " |")
     return rows
 
 
-def carried_over(path: Path) -> list[str]:
+def carried_over() -> list[str]:
     """What benchmarks/carry_over.py found, as a table."""
-    result = json.loads(path.read_text())
+    result = _result("carry-over")
     rows = []
     laid = f" --superimpose {result['superimposed']}" if result["superimposed"] else ""
     names = {"fingerprint": "fingerprint", "superimposed": f"first {result['superimposed']} laid over"}

@@ -6,7 +6,7 @@ import torch
 
 from boneprint import calibration_set
 from boneprint.embed.cohort import MOST
-from boneprint.evidence import ONE_PROBE, PAIR, TWO_PROBES
+from boneprint.evidence import BIPLANE, ONE_PROBE, PAIR, TWO_PROBES
 from boneprint.evidence.metrics import false_match_rate, false_non_match_rate
 from boneprint.simulate import BONES
 from boneprint.two_visits import SIDES
@@ -46,7 +46,7 @@ def two_bones(tmp_path):
 
 def test_a_probe_is_compared_on_every_canvas_that_can_hold_it_and_on_no_other(two_bones):
     found = calibration_set.measure(two_bones, Knowing())
-    for kind, pictures in ((ONE_PROBE, 4), (TWO_PROBES, 2)):
+    for kind, pictures in ((ONE_PROBE, 4), (TWO_PROBES, 2), (BIPLANE, 2)):
         compared = list(zip(found[kind].comparisons.first.tolist(), found[kind].comparisons.second.tolist()))
         # The tall bone's probe is no probe for the small bone's canvas.
         assert {pair: compared.count(pair) for pair in compared} == dict.fromkeys([(0, 0), (1, 0), (1, 1)], pictures)
@@ -67,7 +67,7 @@ def test_two_radiographs_are_compared_on_the_canvas_that_holds_both(two_bones):
     assert found.canvas_heights_mm == (140.0, 560.0)
 
 
-@pytest.mark.parametrize("kind", [PAIR, ONE_PROBE, TWO_PROBES])
+@pytest.mark.parametrize("kind", [PAIR, ONE_PROBE, TWO_PROBES, BIPLANE])
 def test_an_embedder_that_knows_every_bone_makes_no_error(two_bones, kind):
     comparisons = calibration_set.measure(two_bones, Knowing())[kind].comparisons
     assert (false_match_rate(comparisons, 1.0), false_non_match_rate(comparisons, 1.0)) == (0, 0)

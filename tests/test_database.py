@@ -11,6 +11,7 @@ from PIL import Image
 import boneprint
 from boneprint import BoneprintError, ReadError, StoreError, explanation
 from boneprint.embed import load_embedder
+from boneprint.evidence import BIPLANE
 from boneprint.ingest import enrolled_view
 from boneprint.lineup import lineup
 from boneprint.nouns import Radiograph, canvas_of_height
@@ -40,6 +41,32 @@ def test_two_views_of_one_bone_are_fused(database, probe_pngs):
     distances = [next(c.distance for c in part if c.reference.subject_id == TRUTH) for part in parts]
     assert both.reference.subject_id == TRUTH
     assert both.distance == pytest.approx(np.sqrt(np.mean(np.square(distances))), abs=1e-4)
+
+
+def test_ap_and_lateral_are_compared_with_views_as_far_apart(database, probe_pngs):
+    pair = [probe_pngs["ap"], probe_pngs["ml"]]  # drawn 88 degrees apart
+    apart, known, turned = (database.search(pair, angles_deg=angles) for angles in (None, (0, 90), (0, 270)))
+    assert known.candidates[0].reference.subject_id == turned.candidates[0].reference.subject_id == TRUTH
+    assert known.candidates[0].distance == pytest.approx(apart.candidates[0].distance, abs=0.02)
+    assert turned.candidates[0].distance > known.candidates[0].distance + 0.02
+    assert known.candidates[0].threshold.kind == BIPLANE
+    assert known.candidates[0].log10_lr is not None
+    assert known.certified_exact
+    assert all(a.distance <= k.distance for a, k in zip(apart.candidates, known.candidates))
+
+
+def test_seen_in_a_mirror_a_lateral_faces_the_other_way(database, probe_pngs):
+    pair = [read_radiograph(probe_pngs[name]) for name in ("ap", "ml")]
+    flipped = [Radiograph(each.pixels[:, ::-1], each.spacing_mm) for each in pair]
+    mirrored = database.search(pair, mirror=True, angles_deg=(0, 90))
+    by_hand = database.search(flipped, angles_deg=(0, 270))
+    assert [c.distance for c in mirrored.candidates] == pytest.approx([c.distance for c in by_hand.candidates])
+
+
+@pytest.mark.parametrize("angles_deg", [(0,), (0, 90, 180)])
+def test_as_many_angles_as_radiographs_are_wanted(database, probe_pngs, angles_deg):
+    with pytest.raises(BoneprintError, match="one angle for each radiograph"):
+        database.search([probe_pngs["ap"], probe_pngs["ml"]], angles_deg=angles_deg)
 
 
 def test_path_radiograph_array_and_tensor_are_the_same_probe(database, probe_pngs):

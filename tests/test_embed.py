@@ -12,9 +12,10 @@ from scipy import ndimage
 from boneprint.embed import SHIPPED, Embedder, load_embedder, read_card, weights
 from boneprint.embed.augment import augment
 from boneprint.embed.card import write_card
-from boneprint.embed.finder import place
+from boneprint.embed.finder import STRAIGHT, Glance, place
 from boneprint.embed.losses import supervised_contrastive
 from boneprint.embed.networks import Compact
+from boneprint.embed.norms import FormNorm, fold
 from boneprint.embed.preprocess import CHANNELS, frame_pixels, normalise, preprocess
 from boneprint.embed.training import Lesson, Schedule, train
 from boneprint.errors import BoneprintError, ReadError
@@ -144,10 +145,52 @@ def test_a_marked_bone_is_put_upright_in_the_middle():
     along, across = np.cos(lean) * y + np.sin(lean) * x, np.cos(lean) * x - np.sin(lean) * y
     bar = torch.from_numpy(((abs(along) < 60) & (abs(across) < 8)).astype(np.float32))[None, None]
     marked = torch.nn.functional.avg_pool2d(bar, 2) * 20 - 10
-    canvas = place(bar, marked, (192, 96))[0, 0]
-    where = torch.nonzero(canvas > 0.5).float()
+    straight, beside = place(bar, marked, (192, 96), [STRAIGHT, Glance(0.0, 5.0, -7.0)])[:, 0, 0]
+    where = torch.nonzero(straight > 0.5).float()
     assert where.mean(dim=0).tolist() == pytest.approx([95.5, 47.5], abs=0.5)
     assert (where.amax(dim=0) - where.amin(dim=0) + 1).tolist() == pytest.approx([120, 16], abs=2.5)
+    # Whoever looks 5 pixels below and 7 to the left of the bone sees it above and to the right.
+    assert torch.nonzero(beside > 0.5).float().mean(dim=0).tolist() == pytest.approx([90.5, 54.5], abs=0.5)
+
+
+def test_a_fingerprint_is_the_direction_of_the_sum_of_its_glances():
+    torch.manual_seed(0)
+    network = Compact(16, depth=2).eval()
+    frames = torch.rand(2, CHANNELS, 224, 128)
+    glances = (STRAIGHT, Glance(2.0, 3.0, -3.0), Glance(-2.0, 0.0, 4.0))
+    with torch.inference_mode():
+        raw = 0
+        for glance in glances:
+            network.glances = (glance,)
+            (canvases,) = network.placed(frames)
+            raw = raw + network.reduced(network.features(canvases))
+        network.glances = glances
+        torch.testing.assert_close(network(frames), torch.nn.functional.normalize(raw))
+
+
+def test_glances_travel_with_the_weights_and_older_cards_have_one(tmp_path):
+    network = Compact(16, depth=2)
+    network.glances = (Glance(1.0, 2.0, 3.0), Glance(0.0, -4.0, 0.5))
+    weights.save(network, tmp_path / "some", {"name": "some", "dimension": 16})
+    assert weights.load(tmp_path / "some")[0].glances == network.glances
+    card = json.loads((tmp_path / "some.json").read_text())
+    del card["glances"]
+    (tmp_path / "some.json").write_text(json.dumps(card))
+    assert weights.load(tmp_path / "some")[0].glances == (STRAIGHT,)
+
+
+@pytest.mark.parametrize("size", [(224, 128), (176, 176)])
+def test_folding_the_norms_away_changes_nothing(size):
+    torch.manual_seed(1)
+    network = Compact(16, depth=2)
+    frames = torch.rand(4, CHANNELS, *size)
+    with torch.no_grad():
+        for _ in range(3):
+            network.train()(frames)  # statistics that are not 0 and 1
+        before = network.eval()(frames)
+        fold(network)
+        assert not any(isinstance(module, FormNorm) for module in network.modules())
+        torch.testing.assert_close(network(frames), before, atol=1e-4, rtol=0)
 
 
 def test_both_forms_of_canvas_share_a_network_with_norms_of_their_own():

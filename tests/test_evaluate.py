@@ -24,14 +24,14 @@ SPOILT = 99
 class Told(Database):
     """A database whose radiographs say in their grey values whose they are, and how unlike their bone they look."""
 
-    def fingerprint(self, xrays, *, pixel_spacing_mm=None, mirror=False):
+    def fingerprint(self, xrays, *, pixel_spacing_mm=None, mirror=False, angles_deg=None):
         rows = []
         for radiograph in xrays:
             person, picture = (round(float(v)) for v in radiograph.pixels[0, :2])
             if person == SPOILT:
                 raise ReadError(f"{radiograph.source}: spoilt")
             rows.append(towards(person, 0.25, seed=1000 * person + picture))
-        return Fingerprint({CANVAS_MM: np.stack(rows)}, self.store.embedder)
+        return Fingerprint({CANVAS_MM: np.stack(rows)}, self.store.embedder, angles_deg=angles_deg)
 
 
 def towards(person, unlike, seed):

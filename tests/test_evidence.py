@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from boneprint.errors import BoneprintError
 from boneprint.evidence import (
+    BIPLANE,
     ONE_PROBE,
     PAIR,
     TWO_PROBES,
@@ -181,6 +182,10 @@ def test_a_card_of_before_kinds_of_bone_were_told_apart_speaks_of_femora_alone()
     of_kinds = {"femur": calibrated().to_card(), "hip": calibrated("hip").to_card()}
     new = of_card({"calibration": dict.fromkeys((PAIR, ONE_PROBE, TWO_PROBES), of_kinds)})
     assert rule(new, ONE_PROBE, "hip", 560.0) == Rule(calibrated("hip"))
+    # Nor were biplane radiographs known: they are judged as any two, without a likelihood ratio.
+    judged = rule(new, BIPLANE, "hip", 560.0)
+    assert judged.calibration == calibrated("hip")
+    assert judged.log10_lr(0.1) is None
 
 
 @pytest.mark.parametrize(

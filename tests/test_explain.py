@@ -58,7 +58,7 @@ def test_grad_cam_is_the_published_formula(network, pictures):
     handle = network.stages.register_forward_hook(lambda _, __, output: kept.append(output))
     fingerprints(network, pictures[:1])
     handle.remove()
-    features = kept[0][0].numpy()
+    features = sum(kept)[0].numpy()  # of all glances
     slope = (network.reduce_tall.weight.detach().numpy().T @ target).reshape(features.shape)
     cam = np.maximum((features * slope.mean(axis=(1, 2), keepdims=True)).sum(axis=0), 0)
     enlarged = torch.nn.functional.interpolate(torch.from_numpy(cam)[None, None], size=(192, 96), mode="bilinear")
@@ -71,13 +71,13 @@ def test_covering_what_a_map_points_at_costs_more_likeness_than_covering_what_it
     own = fingerprints(network, pictures)
     for picture, target in ((pictures[0], own[1]), (pictures[1], own[0])):
         found = explain(network, picture, target)
-        canvas = network.placed(picture[None])[0].detach()
+        canvases = network.placed(picture[None])[:, 0].detach()
         covered = []
         for row, column in np.ndindex(found.shares.shape):
-            covered.append(canvas.clone())
-            covered[-1][:, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = 0
+            covered.append(canvases.clone())
+            covered[-1][..., 16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = 0
         with torch.inference_mode():
-            likeness_left = network.embed(torch.stack(covered)).numpy() @ target
+            likeness_left = network.embed(torch.stack(covered, dim=1)).numpy() @ target
         lost = (found.similarity - likeness_left).reshape(found.shares.shape)
         strong = found.shares >= np.quantile(found.shares, 2 / 3)
         weak = found.shares <= np.quantile(found.shares, 1 / 3)

@@ -10,7 +10,7 @@ from boneprint.embed import read_card
 from boneprint.embed.card import SHIPPED, sha256_of
 from boneprint.embed.cohort import MOST, Cohort, cohort_path, read_cohort, write_cohort
 from boneprint.errors import BoneprintError
-from boneprint.evidence import of_card
+from boneprint.evidence import BIPLANE, TWO_PROBES, of_card
 from boneprint.index import Gallery
 from boneprint.index.rows import Rows
 from boneprint.nouns import Fingerprint, Reference
@@ -18,6 +18,7 @@ from boneprint.probe import XRAY
 from boneprint.ranking import Judge, ranked
 
 DIM, VIEWS = 8, 4
+VIEWS_DEG = np.array([0.0, 80.0, 180.0, 270.0])
 PLACE = ("femur", 560.0)
 
 
@@ -31,7 +32,8 @@ def gallery_of(vectors, part="whole"):
         Reference(f"bone-{n}", f"S-{n}", "femur", None, "", f"hash-{n}", part, PLACE[1]) for n in range(len(vectors))
     )
     ends = VIEWS * np.arange(len(vectors) + 1)
-    return Gallery(references, Rows.whole(vectors.reshape(-1, DIM), ends), np.zeros(ends[-1], np.float32), 1, "fake:1")
+    views_deg = np.tile(VIEWS_DEG, len(vectors)).astype(np.float32)
+    return Gallery(references, Rows.whole(vectors.reshape(-1, DIM), ends), views_deg, 1, "fake:1")
 
 
 def judge_with(cohort):
@@ -44,20 +46,31 @@ def cohort_of(rng, vectors):
     return Cohort(strangers, {PLACE: float(usual)})
 
 
-def oracle(vectors, probes, cohort):
+def oracle(vectors, probes, cohort, angles_deg=None):
     """Distance of every bone, by the definition."""
     found = []
     for views in vectors:
-        apart = np.linalg.norm(probes[:, None] - views[None], axis=2).min(axis=1)
+        each = np.linalg.norm(probes[:, None] - views[None], axis=2)
+        apart = each.min(axis=1)
+        if angles_deg is not None:  # from each view to the next are 90 degrees or a little less or more
+            second = np.roll(each[1], -1 if angles_deg[1] == 90 else 1)
+            best = (each[0] ** 2 + second**2).argmin()
+            apart = np.array([each[0, best], second[best]])
         near = np.sort(np.linalg.norm(cohort.strangers[PLACE][:, None] - views[None], axis=2).min(axis=1))[:6].mean()
         found.append(np.sqrt((apart**2).mean()) * np.clip(cohort.usual[PLACE] / near, 1 / MOST, MOST))
     return np.array(found)
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**31), bones=st.integers(1, 120), k=st.integers(1, 12), probes=st.integers(1, 2))
+@given(
+    seed=st.integers(0, 2**31),
+    bones=st.integers(1, 120),
+    k=st.integers(1, 12),
+    asked=st.sampled_from([(1, None), (2, None), (2, (0.0, 90.0)), (2, (0.0, 270.0))]),
+)
 @pytest.mark.parametrize("small", [True, False])
-def test_the_order_is_that_of_every_bone_looked_at_and_what_is_certified_is_so(small, seed, bones, k, probes):
+def test_the_order_is_that_of_every_bone_looked_at_and_what_is_certified_is_so(small, seed, bones, k, asked):
+    probes, angles_deg = asked
     rng = np.random.default_rng(seed)
     vectors, template = unit(rng, bones, VIEWS), unit(rng, probes)
     cohort = cohort_of(rng, vectors)
@@ -66,12 +79,12 @@ def test_the_order_is_that_of_every_bone_looked_at_and_what_is_certified_is_so(s
             patched.setattr(ranking, "EXACT_VIEWS", 0)  # as of a gallery that is too large to be looked at whole
         found = ranked(
             gallery_of(vectors),
-            Fingerprint({PLACE[1]: template}, "fake:1"),
+            Fingerprint({PLACE[1]: template}, "fake:1", angles_deg=angles_deg),
             np.ones(bones, bool),
             judge_with(cohort),
             k,
         )
-    truth = oracle(vectors, template, cohort)
+    truth = oracle(vectors, template, cohort, angles_deg)
     order = np.argsort(truth, kind="stable")[:k]
     certified = sum(candidate.distance <= found.proved_to for candidate in found.candidates)
     if small:
@@ -143,3 +156,32 @@ def test_the_shipped_weights_have_strangers_of_every_kind_that_is_calibrated():
         assert set(of_bones) == {bone for bone, _ in cohort.usual}
     assert sha256_of(cohort_path(SHIPPED)) == card["cohort"]["sha256"]
     assert all(len(rows) == 2 * card["cohort"]["bones"] for rows in cohort.strangers.values())
+
+
+@pytest.mark.parametrize(
+    ("part", "angles_deg", "comparison", "calibrated"),
+    [
+        ("whole", (0.0, 90.0), BIPLANE, True),
+        ("whole", (0.0, 82.0), BIPLANE, False),
+        (XRAY, (0.0, 90.0), TWO_PROBES, False),
+    ],
+)
+def test_enrolled_radiographs_are_compared_one_by_one_and_only_a_quarter_turn_is_calibrated(
+    part, angles_deg, comparison, calibrated
+):
+    rng = np.random.default_rng(6)
+    vectors, template = unit(rng, 3, VIEWS), unit(rng, 2)
+    plain, together = (
+        ranked(
+            gallery_of(vectors, part),
+            Fingerprint({PLACE[1]: template}, "fake:1", angles_deg=angles),
+            np.ones(3, bool),
+            judge_with(Cohort()),
+            3,
+        ).candidates
+        for angles in (None, angles_deg)
+    )
+    assert {candidate.threshold.kind for candidate in together} == {comparison}
+    assert {candidate.uncalibrated is None for candidate in together} == {calibrated}
+    unchanged = [one.distance == other.distance for one, other in zip(plain, together)]
+    assert all(unchanged) == (part == XRAY)

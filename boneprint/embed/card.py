@@ -8,7 +8,7 @@ from typing import Any
 from boneprint.errors import BoneprintError
 
 FORMAT = 1
-SHIPPED = Path(__file__).parent / "shipped" / "compact-4"
+SHIPPED = Path(__file__).parent / "shipped" / "compact-5"
 
 
 def read_card(weights: Path = SHIPPED) -> dict[str, Any]:

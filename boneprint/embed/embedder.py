@@ -32,7 +32,7 @@ class Embedder:
         self.id = embedder_id(self.card)
         self.cohort = read_cohort(path, self.card)
         self._device = weights.device()
-        self._network = network.to(self._device)
+        self._network = weights.ready(network, self._device)
 
     def embed(self, radiographs: Sequence[Radiograph], canvas: Canvas) -> NDArray[np.float32]:
         """Fingerprint each view.

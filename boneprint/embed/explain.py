@@ -53,11 +53,11 @@ def explain(network: Compact, image: torch.Tensor, target: FloatArray | None = N
     similarity networks", WACV 2019: where all that follows the last feature map is linear, a similarity is a sum over
     its places.
     """
-    canvas = network.placed(image[None].to(network.stem.weight.device)).detach()
+    canvases = network.placed(image[None].to(network.stem.weight.device))[:, 0].detach()
     with torch.enable_grad():
         # A slope is wanted for the features, whatever was said of the weights.
-        features = network.features(canvas).detach().requires_grad_()
-        raw = network.reduced(features)[0]
+        features = network.features(canvases).detach().requires_grad_()
+        raw = network.reduced(features).sum(dim=0)
     length = raw.detach().norm()
     wanted = (
         raw.detach() / length
@@ -66,20 +66,21 @@ def explain(network: Compact, image: torch.Tensor, target: FloatArray | None = N
     )
     with torch.enable_grad():
         score = raw @ wanted
-    slope = torch.autograd.grad(score, features)[0][0]
-    features = features[0].detach()
-    shares = (features * slope).sum(dim=0) / length
+    slope = torch.autograd.grad(score, features)[0]
+    features = features.detach()
+    # The glances are a fraction of a place apart.
+    shares = (features * slope).sum(dim=(0, 1)) / length
     similarity = float(score.detach() / length)
     # One weight for each channel: the mean of its slope over all places.
-    cam = F.relu((features * slope.mean(dim=(1, 2), keepdim=True)).sum(dim=0))
-    cam = F.interpolate(cam[None, None], size=canvas.shape[2:], mode="bilinear", align_corners=False)[0, 0]
+    cam = F.relu((features * slope.mean(dim=(2, 3), keepdim=True)).sum(dim=(0, 1)))
+    cam = F.interpolate(cam[None, None], size=canvases.shape[2:], mode="bilinear", align_corners=False)[0, 0]
     return Maps(
         similarity=similarity,
         shares=shares.cpu().numpy(),
         remainder=similarity - float(shares.sum()),
         grad_cam=(cam / cam.max().clamp(min=1e-12)).cpu().numpy(),
-        seen=canvas[0, 0].cpu().numpy(),
-        marked=(canvas[0, -1] > 0.5).cpu().numpy(),
+        seen=canvases[0, 0].cpu().numpy(),
+        marked=(canvases[0, -1] > 0.5).cpu().numpy(),
     )
 
 
@@ -88,6 +89,7 @@ def randomised(network: Compact, seed: int) -> Compact:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         blank = Compact(network.dimension, network.depth)
+    blank.glances = network.glances
     blank.finder.load_state_dict(network.finder.state_dict())
     return blank.to(network.stem.weight.device).eval()
 

@@ -4,6 +4,10 @@ Rules cannot tell a thin limb from a wide bone; a network that was shown thousan
 to the fingerprint network: the silhouette of the bone, whatever surrounds it.
 """
 
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -55,8 +59,23 @@ def _larger(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, size=like.shape[2:], mode="nearest")
 
 
+class Glance(NamedTuple):
+    """How far beside its place a bone is looked at: turned in the plane, and moved by pixels of the canvas."""
+
+    lean_deg: float
+    down_px: float
+    right_px: float
+
+
+STRAIGHT = Glance(0.0, 0.0, 0.0)
+# More of them find little more, and each costs the network once more.
+GLANCES = (STRAIGHT, Glance(1.5, 3.0, 3.0), Glance(-1.5, -3.0, -3.0))
+
+
 @torch.no_grad()
-def place(frames: torch.Tensor, marked: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def place(
+    frames: torch.Tensor, marked: torch.Tensor, size: tuple[int, int], glances: Sequence[Glance] = (STRAIGHT,)
+) -> torch.Tensor:
     """Turn the marked bone upright, put the middle of its extent in the middle, and cut the canvas out.
 
     Parameters
@@ -64,10 +83,11 @@ def place(frames: torch.Tensor, marked: torch.Tensor, size: tuple[int, int]) -> 
     frames : (N, C, H, W)
     marked : (N, 1, H / 2, W / 2), log odds
     size : of the canvas in pixels
+    glances : G of them
 
     Returns
     -------
-    (N, C + 1, *size) float32; the last channel is the mark, 0..1
+    (G, N, C + 1, *size) float32; the last channel is the mark, 0..1
     """
     mark = torch.sigmoid(marked.float())
     weight = ((mark[:, 0] - _SURE) / (1 - _SURE)).clamp(min=0) + 1e-6
@@ -76,12 +96,16 @@ def place(frames: torch.Tensor, marked: torch.Tensor, size: tuple[int, int]) -> 
     # From the centre of the mark to the middle of its extent, in the turned picture.
     down, right = (_middle(upright.sum(dim=dim)) - (upright.shape[3 - dim] - 1) / 2 for dim in (2, 1))
     c, s = torch.cos(lean), torch.sin(lean)
-    # A pixel of the mark covers two of the frame.
-    row, column = 2 * (cy - s * right + c * down) + 0.5, 2 * (cx + c * right + s * down) + 0.5
     whole = torch.cat(
         [frames.float(), F.interpolate(mark, scale_factor=2, mode="bilinear", align_corners=False)], dim=1
     )
-    return turned(whole, lean, (row, column), size)
+    canvases = []
+    for glance in glances:
+        # A pixel of the mark covers two of the frame.
+        v, u = 2 * down + glance.down_px, 2 * right + glance.right_px
+        row, column = 2 * cy - s * u + c * v + 0.5, 2 * cx + c * u + s * v + 0.5
+        canvases.append(turned(whole, lean + math.radians(glance.lean_deg), (row, column), size))
+    return torch.stack(canvases)
 
 
 def _middle(profile: torch.Tensor) -> torch.Tensor:

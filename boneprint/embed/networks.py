@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from boneprint.embed.finder import Finder, place
+from boneprint.embed.finder import GLANCES, Finder, Glance, place
 from boneprint.embed.norms import FormNorm, is_tall
 from boneprint.embed.preprocess import CHANNELS, MARGIN
 
@@ -48,6 +48,13 @@ class Compact(nn.Module):
     Parameters
     ----------
     depth : residual blocks of each of the three resolutions
+
+    Attributes
+    ----------
+    glances : a bone is looked at so often, each time a little beside its place, and the fingerprint is the direction of
+        the sum. What the finder is out by, and what lies between the network's strides, is averaged away; nothing of it
+        is trained. As the crops of A. Krizhevsky et al., "ImageNet classification with deep convolutional neural
+        networks", NeurIPS 2012, section 4.1
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class Compact(nn.Module):
     ) -> None:
         super().__init__()
         self.dimension, self.depth = dimension, depth
+        self.glances: tuple[Glance, ...] = GLANCES
         self.finder = Finder(CHANNELS)
         self.stem = nn.Conv2d(CHANNELS + 1, widths[0], 5, 2, 2, bias=False)
         self.stem_norm = FormNorm(widths[0])
@@ -69,6 +77,7 @@ class Compact(nn.Module):
     def deepened(self, depth: int) -> "Compact":
         """The same function by a network of more blocks: what is added begins as nothing, and can be trained."""
         deeper = Compact(self.dimension, depth)
+        deeper.glances = self.glances
         for name, module in self.named_children():
             if name != "stages":
                 deeper.get_submodule(name).load_state_dict(module.state_dict())
@@ -82,20 +91,21 @@ class Compact(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Embed (N, CHANNELS, H, W) frames: (N, dimension) unit rows."""
-        return self.embed(place(x, self.finder(x), _canvas(x)))
+        return self.embed(self.placed(x))
 
     def find_and_embed(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fingerprints, and the finder's log odds (N, 1, H / 2, W / 2), for training both."""
+        """Fingerprints by one straight look, and the finder's log odds (N, 1, H / 2, W / 2), for training both."""
         marked = self.finder(x)
         return self.embed(place(x, marked, _canvas(x))), marked
 
     def placed(self, x: torch.Tensor) -> torch.Tensor:
-        """What is looked at: (N, CHANNELS + 1, H, W) canvases."""
-        return place(x, self.finder(x), _canvas(x))
+        """What is looked at: (G, N, CHANNELS + 1, H, W), the canvas at every glance."""
+        return place(x, self.finder(x), _canvas(x), self.glances)
 
     def embed(self, canvases: torch.Tensor) -> torch.Tensor:
-        """Embed (N, CHANNELS + 1, H, W) canvases with the bone in its place: (N, dimension) unit rows."""
-        return F.normalize(self.reduced(self.features(canvases)).float(), dim=1)
+        """Embed (G, N, CHANNELS + 1, H, W) canvases with the bone in its place: (N, dimension) unit rows."""
+        each = [self.reduced(self.features(glance)).float() for glance in canvases]
+        return F.normalize(torch.stack(each).sum(dim=0), dim=1)
 
     def features(self, canvases: torch.Tensor) -> torch.Tensor:
         """The last feature map of (N, CHANNELS + 1, H, W) canvases: (N, C, h, w)."""

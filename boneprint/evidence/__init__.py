@@ -1,6 +1,7 @@
 """From distances to evidence: thresholds, likelihood ratios, error rates."""
 
 from boneprint.evidence.calibration import (
+    BIPLANE,
     ONE_PROBE,
     PAIR,
     TWO_PROBES,
@@ -14,6 +15,7 @@ from boneprint.evidence.calibration import (
 from boneprint.evidence.verify import verdict
 
 __all__ = [
+    "BIPLANE",
     "ONE_PROBE",
     "PAIR",
     "TWO_PROBES",

@@ -16,6 +16,7 @@ from boneprint.nouns import Threshold
 PAIR = "radiograph-radiograph"
 ONE_PROBE = "one radiograph-enrolled bone"
 TWO_PROBES = "two radiographs-enrolled bone"
+BIPLANE = "biplane radiographs-enrolled bone"
 
 _FALSE_MATCH = 1e-3
 _BEFORE_KINDS = "femur"  # what the entries of older cards speak of, which do not say it
@@ -69,7 +70,7 @@ def calibrate(
     Parameters
     ----------
     comparisons : of bones that were in neither training nor test, all of one kind
-    kind : PAIR, ONE_PROBE or TWO_PROBES
+    kind : PAIR, ONE_PROBE, TWO_PROBES or BIPLANE
     bone : kind of bone, as references name it
     data : where the bones come from, for the provenance
     canvas_heights_mm : the fields of view that the bones were seen on; it holds for no other
@@ -134,7 +135,9 @@ def of_card(card: dict[str, Any]) -> Calibrations:
     """
     found: dict[str, dict[str, Calibration]] = {}
     try:
-        for kind in (PAIR, ONE_PROBE, TWO_PROBES):
+        # Weights that were calibrated by an earlier version know nothing of biplane radiographs.
+        later = (BIPLANE,) if BIPLANE in card["calibration"] else ()
+        for kind in (PAIR, ONE_PROBE, TWO_PROBES, *later):
             entries = card["calibration"][kind]
             by_bone = {_BEFORE_KINDS: entries} if "threshold" in entries else entries
             found[kind] = {bone: Calibration.from_card(entry) for bone, entry in by_bone.items()}
@@ -191,10 +194,12 @@ def rule(
     bone : as a reference names it; None where nobody has said it
     exact : whether the comparison is the calibrated one itself, and not one that resembles it, e.g. of three probes
     """
+    if comparison == BIPLANE and comparison not in calibrations:
+        comparison, exact = TWO_PROBES, False
     of_bones = calibrations[comparison]
     own = None if bone is None else of_bones.get(bone.lower())
     if own is not None and canvas_mm in own.canvas_heights_mm:
-        return Rule(own, None if exact else f"so many views were not calibrated; judged as {comparison}")
+        return Rule(own, None if exact else f"views such as these were not calibrated; judged as {comparison}")
     strictest = _strictest(of_bones)
     if bone is None:
         why = "the kind of bone was not said (--bone, bone=)"

@@ -37,6 +37,7 @@ def search_facts(
         "probes": probe.probes,
         "probe_sha256": digest.hexdigest(),
         "mirror": mirror,
+        "angles_deg": probe.angles_deg,
         "where": [str(condition) for condition in asked if condition.key not in _PERSONAL],
         "candidates": len(result.candidates),
         "certified": result.certified,

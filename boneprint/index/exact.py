@@ -60,7 +60,7 @@ def sweep(rows: Rows, probes: FloatArray, bones: IntArray) -> NDArray[np.float64
     """(B,) squared distance of each bone's nearest view, mean over the probes, within `squared_error`."""
     if not len(bones):
         return np.empty(0)
-    counts = rows.counts()[bones]
+    counts = rows.counts(bones)
     stops = np.cumsum(counts)
     products = np.empty((len(probes), int(stops[-1])), dtype=np.float32)
     row = 0
@@ -85,7 +85,7 @@ def measure(rows: Rows, probes: FloatArray, bones: IntArray) -> tuple[NDArray[np
     """
     squared = np.empty((len(bones), len(probes)))
     nearest = np.empty((len(bones), len(probes)), dtype=np.int64)
-    blocks = -(-int(rows.counts()[bones].sum()) // BLOCK_ROWS)
+    blocks = -(-int(rows.counts(bones).sum()) // BLOCK_ROWS)
     for part in np.array_split(np.arange(len(bones)), max(blocks, 1)):
         squared[part], nearest[part] = _measured(rows, probes, bones[part])
     return squared, nearest
@@ -93,7 +93,7 @@ def measure(rows: Rows, probes: FloatArray, bones: IntArray) -> tuple[NDArray[np
 
 def _measured(rows: Rows, probes: FloatArray, bones: IntArray) -> tuple[NDArray[np.float64], IntArray]:
     """What `measure` gives, of so few bones that their rows are copied."""
-    counts = rows.counts()[bones]
+    counts = rows.counts(bones)
     starts = np.cumsum(counts) - counts
     views = np.concatenate([np.zeros((0, rows.dim), np.float32), *rows.runs(bones)])
     owners = np.repeat(np.arange(len(bones)), counts)

@@ -175,10 +175,15 @@ def _look(rows, begin, end, owners, cell, probe, largest, second, row_of, seen, 
 
 
 @_compiled
-def _doubted(begins, ends, bones, cells, bounds, looked, farthest):
-    """About how many views lie in cells that are not proved to be farther, and how many cells these are."""
+def _doubted(begins, ends, bones, cells, bounds, looked, farthest, most):
+    """About how many views lie in cells that are not proved to be farther, and how many cells these are.
+
+    Of more than ``most`` views no more are counted.
+    """
     views, doubted = 0.0, 0
     for cell in range(len(bounds)):
+        if views > most:
+            break
         if bounds[cell] < farthest and not looked[cell]:
             bone = _owner(cells, cell)
             views += (ends[bones[bone]] - begins[bones[bone]]) / (cells[bone + 1] - cells[bone])
@@ -229,12 +234,12 @@ def nearest(
             at += len(todo)
         elif stage == 2:
             farthest = np.sqrt(max(_kth(squared[:known], k) + error, 0.0))
-            views, doubted = _doubted(begins, ends, bones, cells, bounds, looked, farthest)
+            views, doubted = _doubted(begins, ends, bones, cells, bounds, looked, farthest, proof_views)
             if views > proof_views and prove:
                 return TOO_MUCH, nothing, no_rows, no_sure, 0.0, 0.0
             if views > proof_views:
                 farthest = np.sqrt(max(squared[:known].min() + error, 0.0))
-                views, doubted = _doubted(begins, ends, bones, cells, bounds, looked, farthest)
+                views, doubted = _doubted(begins, ends, bones, cells, bounds, looked, farthest, proof_views)
             if views > proof_views or doubted == 0:
                 break
             todo = np.empty(doubted, np.int64)

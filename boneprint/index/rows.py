@@ -81,9 +81,9 @@ class Rows:
         """How far from 1 the length of a row may be."""
         return HALF_TOLERANCE if self.half else UNIT_TOLERANCE
 
-    def counts(self) -> IntArray:
-        """(N,) number of views of each bone."""
-        return self.ends - self.begins
+    def counts(self, bones: IntArray | None = None) -> IntArray:
+        """Number of views of each bone, or of some (B,)."""
+        return self.ends - self.begins if bones is None else self.ends[bones] - self.begins[bones]
 
     def of(self, bone: int) -> NDArray[Any]:
         """The (V, D) rows of one bone, as they are stored.

@@ -57,7 +57,7 @@ def search(
     indexed = bones[: gallery.indexed_bones if subset is None else np.searchsorted(bones, gallery.indexed_bones)]
     if exact is None:
         few = graphs.EXACT_VIEWS if len(bones) == gallery.bones else FILTERED_VIEWS
-        views = gallery.indexed_views if len(bones) == gallery.bones else int(gallery.rows.counts()[indexed].sum())
+        views = gallery.indexed_views if len(bones) == gallery.bones else int(gallery.rows.counts(indexed).sum())
         exact = views <= few
     if len(indexed) <= max(FEW_BONES, FEW_BONES_PER_K * k):
         return exact_search(gallery.rows, probes, k, bones)

@@ -185,7 +185,7 @@ class _Walk:
             farthest = _distance(squared + squared_error(self._rows))
             doubted = np.flatnonzero(~self.looked & (self._about.bounds < farthest))
             owners = self._owners(doubted)
-            views = float((self._rows.counts()[self._bones[owners]] / self._counts[owners]).sum())
+            views = float((self._rows.counts(self._bones[owners]) / self._counts[owners]).sum())
             if views <= PROOF_VIEWS:
                 if len(doubted):
                     self._look_at(doubted)
