@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from rendered_bones import load, write
 
 from boneprint import directions
-from boneprint.drr import ENROLMENT_ANGLES
 from boneprint.embed import Embedder, weights
 from boneprint.nouns import canvas_of_height
 from boneprint.two_visits import SIDES, Arrays, all_round
@@ -31,7 +30,7 @@ _BONES_AT_ONCE = 250  # of a matrix product
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Enrolled bones: by height of the canvas (mm), their numbers (B,) and views (B, V, D); N numbers in all.
+    """Enrolled bones: by height of the canvas (mm), their numbers (B,) and views (B, V, D) all round; N numbers in all.
 
     ``missing`` are the numbers of bones that could not be enrolled; ``factors`` (N,) are what distances from each bone
     are multiplied by.
@@ -137,9 +136,8 @@ def distances(gallery: Gallery, probes: Probes) -> dict[str, NDArray[np.float64]
             squared = _squared(vectors @ few.flatten(0, 1).T).reshape(len(SIDES), count, len(few), -1)
             nearest = squared.min(axis=3)
             joined = (squared[0] + np.roll(squared[1], -few.shape[1] // 4, axis=2)) / 2
-            both = [
-                directions.together(of_bone, ENROLMENT_ANGLES, angles_deg)[0] for of_bone in np.moveaxis(squared, 2, 0)
-            ]
+            turns_deg = np.linspace(0, 360, few.shape[1], endpoint=False)
+            both = [directions.together(of_bone, turns_deg, angles_deg)[0] for of_bone in np.moveaxis(squared, 2, 0)]
             measured = (*nearest, nearest.mean(axis=0), np.stack(both, axis=1), joined.min(axis=2))
             for side, each in zip(found, measured):
                 found[side][:, some.numpy()] = each

@@ -87,6 +87,8 @@ def test_a_bone_is_as_far_as_its_nearest_view_and_two_probes_are_fused_as_the_pr
     joined = np.min([(squared[:, 0, :, ap] + squared[:, 1, :, ml]) / 2 for ap, ml in turned], axis=0)
     joined[:, 4] = np.inf
     np.testing.assert_allclose(found["AP | ML"], 2 * np.sqrt(joined), rtol=1e-5)
+    # So does a pair of known directions, where no other view is within 10 degrees.
+    np.testing.assert_allclose(found["AP & ML"], found["AP | ML"], rtol=1e-5)
 
 
 def test_a_reduced_benchmark_writes_figures_for_both_galleries(cache, tmp_path, capsys):
@@ -97,7 +99,7 @@ def test_a_reduced_benchmark_writes_figures_for_both_galleries(cache, tmp_path, 
     assert found["failed_to_enrol"] == found["failed_to_acquire"] == 0
     assert list(found["galleries"]) == ["2", "3"]
     for sides in found["galleries"].values():
-        assert set(sides) == {"AP", "ML", "AP + ML", "AP | ML"}
+        assert set(sides) == {"AP", "ML", "AP + ML", "AP & ML", "AP | ML"}
         assert all(each["ranks"]["10"]["share"] == 1 for each in sides.values())  # there are only three
     assert "rank 1" in capsys.readouterr().out
 
