@@ -1,4 +1,4 @@
-"""Write what is made from code and results: two pages, and the figures of three others. Usage: build.py."""
+"""Write what is made from code and results: two pages, and the figures of four others. Usage: build.py."""
 
 import json
 import re
@@ -235,6 +235,33 @@ def speeds() -> str:
     return "\n".join([textwrap.fill(said, 128), "", *rows, ""])
 
 
+def searching() -> str:
+    """search.md with the figures of benchmarks/index.py between its marks."""
+    return _between_marks(HERE / "search.md", searches())
+
+
+def searches() -> str:
+    """What benchmarks/index.py found, as a table, and the bars that it misses."""
+    result = _result("index")
+    about = result["circumstances"]
+    said = (
+        f"{about['processor']}, commit {about['commit']}, `make bench-index`. For each engine median / 99 % quantile, "
+        "ms; in brackets where it does not find enough, with the share of the ten nearest that it does find."
+    )
+    engines = list(dict.fromkeys(name for parts in result["data"].values() for name in parts if name != "about"))
+    rows = ["| data | bones x views | " + " | ".join(engines) + " |", "|---" * (2 + len(engines)) + "|"]
+    for data, parts in result["data"].items():
+        cells = [_searched(parts[name]) if name in parts else "not run" for name in engines]
+        rows.append(f"| {data} | {parts['about']['bones']:,} x {parts['about']['views']} | " + " | ".join(cells) + " |")
+    missed = [f"- {each['bar']}: {each['found']}" for each in result["bars"] if not each["pass"]]
+    return "\n".join([textwrap.fill(said, 128), "", *rows, "", "Bars that are missed:", "", *(missed or ["none"]), ""])
+
+
+def _searched(part: dict[str, Any]) -> str:
+    found = f"{part['p50_ms']:.2f} / {part['p99_ms']:.2f}"
+    return found if part["top10"] >= 0.99 and part["top1"] >= 0.999 else f"({found}; {part['top10']:.3f})"
+
+
 def s1_identity() -> str:
     """s1-identity.md with the tables of benchmarks/s1_identity.py between its marks."""
     return _between_marks(HERE / "s1-identity.md", s1_tables())
@@ -294,6 +321,7 @@ PAGES = {
     HERE / "model-card.md": model_card,
     HERE / "rendering.md": rendering,
     HERE / "s1-identity.md": s1_identity,
+    HERE / "search.md": searching,
     ROOT / "README.md": readme,
 }
 

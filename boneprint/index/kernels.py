@@ -175,6 +175,25 @@ def _look(rows, begin, end, owners, cell, probe, largest, second, row_of, seen, 
 
 
 @_compiled
+def _nearest_row(rows, begin, end, probe, least):
+    """Of a bone's rows whose product is ``least`` or more the nearest, by differences; the first of equal ones."""
+    best, nearest = np.inf, begin
+    for row in range(begin, end):
+        product = np.float32(0)
+        for axis in range(rows.shape[1]):
+            product += rows[row, axis] * probe[axis]
+        if product < least:
+            continue
+        squared = 0.0
+        for axis in range(rows.shape[1]):
+            off = np.float64(rows[row, axis]) - np.float64(probe[axis])
+            squared += off * off
+        if squared < best:
+            best, nearest = squared, row
+    return nearest
+
+
+@_compiled
 def _doubted(begins, ends, bones, cells, bounds, looked, farthest, most):
     """About how many views lie in cells that are not proved to be farther, and how many cells these are.
 
@@ -203,12 +222,12 @@ def nearest(
     state : FOUND; or UNVERIFIED: the bones given back must be compared with their checksums first; or TOO_MUCH: to
         ``prove`` the answer, more than ``proof_views`` views must be looked at
     found : places among ``bones``
-    nearest_rows, sure : of each and each probe, the nearest row, and whether no other is about as near
+    nearest_rows : of each and each probe
     proved_to, kth_squared
     """
     count = len(probes)
     cells, gaps, bounds = _about(codes, units, squares, slack, offsets, numbers, probes)
-    nothing, no_rows, no_sure = np.empty(0, np.int64), np.empty((0, count), np.int64), np.empty((0, count), np.bool_)
+    nothing, no_rows = np.empty(0, np.int64), np.empty((0, count), np.int64)
     looked = np.zeros(len(gaps), np.bool_)
     places = np.full(len(bones), -1, np.int32)
 
@@ -236,7 +255,7 @@ def nearest(
             farthest = np.sqrt(max(_kth(squared[:known], k) + error, 0.0))
             views, doubted = _doubted(begins, ends, bones, cells, bounds, looked, farthest, proof_views)
             if views > proof_views and prove:
-                return TOO_MUCH, nothing, no_rows, no_sure, 0.0, 0.0
+                return TOO_MUCH, nothing, no_rows, 0.0, 0.0
             if views > proof_views:
                 farthest = np.sqrt(max(squared[:known].min() + error, 0.0))
                 views, doubted = _doubted(begins, ends, bones, cells, bounds, looked, farthest, proof_views)
@@ -276,7 +295,7 @@ def nearest(
                 if unverified[bone]:
                     found[strange] = bone
                     strange += 1
-            return UNVERIFIED, found, no_rows, no_sure, 0.0, 0.0
+            return UNVERIFIED, found, no_rows, 0.0, 0.0
         # Look.
         for cell in todo:
             looked[cell] = True
@@ -352,14 +371,16 @@ def nearest(
     near = 0
     for place in range(many):
         near += squared[len(others) + place] <= kth + 2 * error
-    found, sure = np.empty(near, np.int64), np.empty((near, count), np.bool_)
-    found_rows = np.empty((near, count), np.int64)
+    found, found_rows = np.empty(near, np.int64), np.empty((near, count), np.int64)
     near = 0
     for place in range(many):
         if squared[len(others) + place] <= kth + 2 * error:
             found[near] = seen[place]
             for column in range(count):
-                found_rows[near, column] = row_of[place, column]
-                sure[near, column] = largest[place, column] - second[place, column] > error
+                row, least = row_of[place, column], largest[place, column] - np.float32(error)
+                if second[place, column] >= least:
+                    own = bones[seen[place]]
+                    row = _nearest_row(rows, begins[own], ends[own], probes[column], least)
+                found_rows[near, column] = row
             near += 1
-    return FOUND, found, found_rows, sure, proved_to, kth
+    return FOUND, found, found_rows, proved_to, kth

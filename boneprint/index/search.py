@@ -103,7 +103,7 @@ def _by_loops(
     state = loops.UNVERIFIED
     while state == loops.UNVERIFIED:
         try:
-            state, found, nearest, sure, proved_to, kth_squared = loops.nearest(
+            state, found, nearest, proved_to, kth_squared = loops.nearest(
                 block.rows, rows.begins, rows.ends, rows.unverified, bones, numbers, cells.offsets, cells.view_offsets,
                 cells.owners, cells.codes.codes, cells.codes.units, cells.codes.squares, cells.codes.slack,
                 probes, others, k, error, proof_views, prove,
@@ -116,12 +116,8 @@ def _by_loops(
     if state == loops.TOO_MUCH:
         return None
     found = bones[found]
+    # By the one arithmetic that makes equal bones equal.
     squared = np.square(block.rows[nearest].astype(np.float64) - probes.astype(np.float64)).sum(axis=2)
-    unsure = ~sure.all(axis=1)
-    if unsure.any():
-        # By the one arithmetic that makes equal bones equal.
-        order = np.flatnonzero(unsure)[np.argsort(found[unsure])]
-        squared[order], nearest[order] = measure(rows, probes, found[order])
     late = young[others <= kth_squared + 2 * error]
     if len(late):
         late_squared, late_nearest = measure(rows, probes, late)
