@@ -113,7 +113,7 @@ def measure(
     """One bone: its radiographs, the nearest bone, the fitted model, and the best bone that might have been chosen."""
     pose = bone.find_pose(bone.isolate(volume))
     pictures = [views.natural(volume, pose=pose, **taken_from(rng, side)) for side in SIDES]
-    chosen = gallery.nearest(pictures, embedder)
+    chosen = gallery.nearest(pictures, SIDES, embedder)
     clock = time.process_time()
     fitted = fit_model(model, pictures, SIDES, start=model.coefficients(model.laid(gallery.shapes[chosen])))
     seconds = time.process_time() - clock

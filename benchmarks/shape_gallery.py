@@ -6,7 +6,7 @@ makes fingerprints anew and nothing else. All galleries of a seed share one temp
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from boneprint import bone, drr, embed
+from boneprint import bone, directions, drr, embed
 from boneprint.nouns import Radiograph, canvas_of_height
 from boneprint.shape import ShapeModel, Surface, Template, registered
 from boneprint.shape.model import common_template, laid_together
@@ -54,11 +54,11 @@ class Gallery:
         """Of all of them."""
         return ShapeModel.learnt(self.shapes, self.template.surface.faces, "femur")
 
-    def nearest(self, pictures: list[Radiograph], embedder: embed.Embedder) -> int:
-        """The bone whose views are nearest to all pictures."""
+    def nearest(self, pictures: list[Radiograph], angles_deg: Sequence[float], embedder: embed.Embedder) -> int:
+        """The bone whose views are nearest to all pictures, which were taken from these directions."""
         probes = {height: embedder.embed(pictures, canvas_of_height(height)) for height in set(self.canvases_mm)}
-        alike = [known @ probes[height].T for known, height in zip(self.vectors, self.canvases_mm)]
-        return int(np.argmin([float(np.sqrt((2 - 2 * each.max(axis=0)).mean())) for each in alike]))
+        squared = [2 - 2 * probes[height] @ known.T for known, height in zip(self.vectors, self.canvases_mm)]
+        return int(np.argmin([directions.together(each, drr.ENROLMENT_ANGLES, angles_deg)[0] for each in squared]))
 
 
 def collect(species: str, size: int, seed: int, cache: Path, embedder: embed.Embedder) -> Gallery:

@@ -648,14 +648,7 @@ def compare(
 @click.option(
     "--model", type=_PATHS, help="For a fit: file (HDF5) of the model; made of the gallery's bones if missing."
 )
-@click.option(
-    "--angle",
-    "angles",
-    type=float,
-    multiple=True,
-    metavar="DEG",
-    help="For a fit: direction of each X-ray about the long axis, 0 AP, 90 ML; by the nearest bone's views otherwise.",
-)
+@_ANGLES
 @click.option("--truth", type=_PATHS, help="The true surface, if known, to measure against; looks at every bone.")
 @_SPACING
 @click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only among such bones, as in `boneprint search`.")

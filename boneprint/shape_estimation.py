@@ -84,8 +84,8 @@ def estimate(
         "ssm": a statistical shape model of the gallery's bones, fitted to the radiographs, the nearest as one start;
         "nearest-ssm": the surface of the enrolled bone nearest to that fit, of those a model is made of, of one side
     pixel_spacing_mm : mm per pixel in the plane of the bone; goes before what the files say
-    angles_deg : for a fit: of each about the long axis (0 = AP, 90 = ML), to within 24 degrees; None: those of the
-        nearest bone's nearest views, to within 48
+    angles_deg : of each about the long axis (0 = AP, 90 = ML): the nearest bone is sought as in `Database.search`, a
+        fit to within 24 degrees of them; None: fitted to within 48 degrees of the nearest bone's nearest views
     where : only among such bones, as in `Database.search`
     model : file of a shape model; where there is none it is made of the gallery's bones and kept there
     truth : the bone's true surface, if known: the estimate is measured, and how many bones would have been better
@@ -99,7 +99,8 @@ def estimate(
         raise BoneprintError(f"method '{method}', expected one of: {', '.join(METHODS)}.")
     radiographs = probe.as_radiographs(xrays, pixel_spacing_mm=pixel_spacing_mm)
     everyone = max(1, database.store.gallery().bones)
-    found = database.search(radiographs, k=MODEL_BONES if truth is None else everyone, where=where)
+    most = MODEL_BONES if truth is None else everyone
+    found = database.search(radiographs, k=most, where=where, angles_deg=angles_deg)
     scanned = [each for each in found.candidates if each.reference.part != probe.XRAY]
     if not scanned:
         raise BoneprintError(
