@@ -104,7 +104,7 @@ def _between_marks(page: Path, made: str) -> str:
 
 def figures() -> str:
     """What benchmarks/identify.py and carry_over.py found, as two tables."""
-    result = _result("identify")
+    result, again = _result("identify"), _result("identify-femur-37")
     probes = result["probes"]
     voxels = {"coarse": "about 2 mm in a femur", "usual": "0.5 to 2 mm"}[result["voxels"]]
     species = "people" if result["species"] == "human" else f"{result['species']}s"
@@ -117,13 +117,12 @@ def figures() -> str:
         "fused; AP & ML: likened together, their directions known (`search --angle 0 --angle 90`). ML alone, S1's "
         "joined image, and candidates laid over the radiograph: see the [model card](docs/model-card.md). Command: "
         f'`make bench BONES="{result["bones"]}"`; seed {result["seed"]}, commit {result["circumstances"]["commit"]}, '
-        f"embedder `{result['embedder']}`."
+        f"embedder `{result['embedder']}`. Femora of seed {again['seed']}, on whom nothing was ever tried: `python "
+        f"benchmarks/identify.py {again['bones']} --seed {again['seed']} --name identify-femur-37`."
     )
-    rows = [
-        row
-        for kind, found in result["kinds"].items()
-        for row in _found(kind, found["probed"], found, ("AP", "AP + ML", "AP & ML"))
-    ]
+    sides, femora = ("AP", "AP + ML", "AP & ML"), again["kinds"]["femur"]
+    rows = [row for kind, found in result["kinds"].items() for row in _found(kind, found["probed"], found, sides)]
+    rows += _found(f"femur, seed {again['seed']}", femora["probed"], femora, sides)
     return "\n".join([textwrap.fill(said, 128), "", *_table(rows), "", *carried_over()])
 
 
