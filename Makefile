@@ -92,7 +92,7 @@ bench-index: $(VENV)/.check $(RIVALS)/.done ## the index at 1 M views against fa
 	cd benchmarks && OMP_NUM_THREADS=1 $(abspath $(BIN))/python index.py --folder $(abspath $(or $(INDEX_CACHE),.cache/index)) \
 		--setting $(or $(SETTING),full) --rivals $(abspath $(RIVALS))/bin/python $(if $(RENDERED),--rendered $(abspath $(RENDERED)))
 
-docs: $(VENV)/.run ## write anew what is made from code, card and benchmark: two pages and the README's figures
+docs: $(VENV)/.run ## write anew what is made from code, card and benchmark: two pages, and the figures of five others
 	$(BIN)/python docs/build.py
 
 clean: ## remove what make made here, the environment too

@@ -1,4 +1,4 @@
-"""Write what is made from code and results: two pages, and the figures of four others. Usage: build.py."""
+"""Write what is made from code and results: two pages, and the figures of five others. Usage: build.py."""
 
 import json
 import re
@@ -261,6 +261,40 @@ def _searched(part: dict[str, Any]) -> str:
     return found if part["top10"] >= 0.99 and part["top1"] >= 0.999 else f"({found}; {part['top10']:.3f})"
 
 
+def shape() -> str:
+    """shape.md with the figures of benchmarks/s1_shape.py between its marks."""
+    return _between_marks(HERE / "shape.md", shapes())
+
+
+def shapes() -> str:
+    """What benchmarks/s1_shape.py found, as a table: means of all probes."""
+    head = (
+        "| probes, gallery | nearest by fingerprint (S1) | better | nearest by fit | better | model | best in gallery |"
+    )
+    rows, embedders = [], []
+    for name in ("cat", "human", "real"):
+        result = _result(f"s1_shape_{name}")
+        embedders.append(result["embedder"])
+        for gallery, found in result["outcome"].items():
+            sets = (
+                [(gallery, found)]
+                if "mean" in found
+                else [(f"{gallery}, {model}", each) for model, each in found.items() if isinstance(each, dict)]
+            )
+            rows += [_estimated(title, each["mean"]) for title, each in sets]
+    said = f"Means in mm (relative to the diagonal); fingerprints of {', '.join(dict.fromkeys(embedders))}."
+    return "\n".join([said, "", head, "|---" * 7 + "|", *rows, ""])
+
+
+def _estimated(title: str, mean: dict[str, Any]) -> str:
+    nearest, fit, model, best = (
+        f"{mean[way]['rms_mm']:.2f} ({mean[way]['rms_relative']:.4f})"
+        for way in ("nearest", "nearest_by_ssm", "ssm", "oracle")
+    )
+    better = [f"{mean[f'better_than_{way}']:.1f}" for way in ("nearest", "nearest_by_ssm")]
+    return f"| {title} | {nearest} | {better[0]} | {fit} | {better[1]} | {model} | {best} |"
+
+
 def s1_identity() -> str:
     """s1-identity.md with the tables of benchmarks/s1_identity.py between its marks."""
     return _between_marks(HERE / "s1-identity.md", s1_tables())
@@ -321,6 +355,7 @@ PAGES = {
     HERE / "rendering.md": rendering,
     HERE / "s1-identity.md": s1_identity,
     HERE / "search.md": searching,
+    HERE / "shape.md": shape,
     ROOT / "README.md": readme,
 }
 
