@@ -99,6 +99,7 @@ def test_shipped_weights_fit_their_card_and_the_promised_size():
         "radiograph-radiograph",
         "one radiograph-enrolled bone",
         "two radiographs-enrolled bone",
+        "biplane radiographs-enrolled bone",
     }
 
 
