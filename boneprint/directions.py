@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating]
 
-# What a radiographer is out by, from the direction that is said. Two positions that are each out by up to 22 degrees at
-# random are so for 70 of 100 pairs, once the bone is turned; of the others the views next to these are likenesses.
+# How far each radiograph may be from the direction that is said, in the best turn of the bone. Of two that are each out
+# by up to 22 degrees, evenly, that holds for 70 of 100 pairs; for the others the views next to these will do.
 WITHIN_DEG: Final = 10.0
 
 

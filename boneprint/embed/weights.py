@@ -64,7 +64,7 @@ def _form(network: Compact) -> dict[str, Any]:
 
 
 def ready(network: nn.Module, where: torch.device) -> nn.Module:
-    """A network in evaluation mode made to be used and not trained: the same function, 1.4 times as fast on a CPU."""
+    """A network in evaluation mode made to be used and not trained: the same function, faster on a CPU."""
     fold(network)
     # The channels of a pixel side by side.
     return network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
