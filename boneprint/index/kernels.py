@@ -55,9 +55,9 @@ def _coded(probe):
 
 
 @_compiled
-def _compare(codes, units, squares, slack, first, last, probe, gaps, bounds):
-    """See `Codes.compared`; of rows first to last."""
-    probe_codes, unit, square, error = _coded(probe)
+def _compare(codes, units, squares, slack, first, last, coded, gaps, bounds):
+    """See `Codes.compared`; of rows first to last, with a probe as `_coded` gives it."""
+    probe_codes, unit, square, error = coded
     for row in range(first, last):
         product = np.int32(0)
         for axis in range(codes.shape[1]):
@@ -82,6 +82,7 @@ def _about(codes, units, squares, slack, offsets, numbers, probes):
     fused_gaps = np.zeros(count if len(probes) > 1 else 0, np.float32)
     fused_bounds = np.zeros(len(fused_gaps), np.float32)
     for probe in probes:
+        coded = _coded(probe)
         # As many bones at once as follow one another.
         bone = 0
         while bone < count:
@@ -92,7 +93,7 @@ def _about(codes, units, squares, slack, offsets, numbers, probes):
                 after += 1
             first, last = offsets[numbers[bone]], offsets[numbers[after - 1] + 1]
             own = slice(cells[bone], cells[after])
-            _compare(codes, units, squares, slack, first, last, probe, gaps[own], bounds[own])
+            _compare(codes, units, squares, slack, first, last, coded, gaps[own], bounds[own])
             bone = after
         for bone in range(len(fused_gaps)):
             gap = bound = np.float32(np.inf)
