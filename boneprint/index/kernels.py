@@ -112,7 +112,7 @@ def _about(codes, units, squares, slack, offsets, numbers, probes):
 
 @_compiled
 def _candidates(gaps, looked, asked):
-    """See `walk._Walk`; a sample of the gaps tells about where the nearest few end."""
+    """See `walk.Walk`; a sample of the gaps tells about where the nearest few end."""
     count = len(gaps)
     step = max(count // _SAMPLED, 1)
     sample = np.sort(gaps[::step])
@@ -216,7 +216,7 @@ def nearest(
     rows, begins, ends, unverified, bones, numbers, offsets, view_offsets, owners,
     codes, units, squares, slack, probes, others, k, error, proof_views, prove,
 ):  # fmt: skip
-    """See `walk.nearest`, for bones whose rows lie in one block.
+    """See `walk.Walk.nearest`, for bones whose rows lie in one block.
 
     Returns
     -------

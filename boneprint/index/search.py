@@ -162,7 +162,7 @@ def _walked(
     """What the walk in numpy finds."""
     rows = gallery.rows
     others = sweep(rows, probes, young)
-    found, proved_to = walk.nearest(rows, cells, probes, k, bones, numbers, others, about)
+    found, proved_to = walk.Walk(rows, cells, probes, k, bones, numbers, others, about).nearest()
     swept = np.concatenate([sweep(rows, probes, found), others])
     near = shortlist(rows, swept, np.concatenate([found, young]), k)
     hits = ranked(rows, probes, k, near)

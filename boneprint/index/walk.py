@@ -70,17 +70,9 @@ def compared(cells: Cells, probes: FloatArray, numbers: IntArray) -> About:
     return About(np.arange(len(numbers) + 1), gaps, bounds)
 
 
-def nearest(
-    rows: Rows,
-    cells: Cells | None,
-    probes: FloatArray,
-    k: int,
-    bones: IntArray,
-    numbers: IntArray,
-    others: NDArray[np.float64],
-    about: About,
-) -> tuple[IntArray, float]:
-    """Which of ``bones`` can be among the k nearest, and what proves that no other is.
+@dataclass(eq=False)
+class Walk:
+    """One search: which of ``bones`` can be among the k nearest, and what it has looked at so far.
 
     Parameters
     ----------
@@ -90,60 +82,56 @@ def nearest(
     bones, numbers : (B,) int64, rising; bones to find, and their numbers among ``cells``; more than k
     others : squared distances of bones that are looked at anyway
     about : of ``bones``
-
-    Returns
-    -------
-    found : (F,) int64, rising
-    proved_to : none of the others of ``bones`` is nearer than this
     """
-    walk = _Walk(rows, cells, probes, k, bones, numbers, others, about)
-    walk.look_at_candidates()
-    walk.look_at_the_rest()
-    walk.look_at_doubted()
-    near = walk.squared <= walk.kth_squared() + 2 * squared_error(rows)
-    return bones[near], float(about.bounds[~walk.looked].min(initial=np.inf))
 
+    rows: Rows
+    cells: Cells | None
+    probes: FloatArray
+    k: int
+    bones: IntArray
+    numbers: IntArray
+    others: NDArray[np.float64]
+    about: About
 
-class _Walk:
-    """What one search has looked at so far, and how near it was."""
+    def __post_init__(self) -> None:
+        self._counts = np.diff(self.about.cells)
+        self._looked = np.zeros(len(self.about.gaps), dtype=bool)
+        self._squared = np.full(len(self.bones), np.inf)
 
-    def __init__(
-        self,
-        rows: Rows,
-        cells: Cells | None,
-        probes: FloatArray,
-        k: int,
-        bones: IntArray,
-        numbers: IntArray,
-        others: NDArray[np.float64],
-        about: About,
-    ) -> None:
-        self._rows, self._cells, self._probes, self._k = rows, cells, probes, k
-        self._bones, self._numbers, self._others, self._about = bones, numbers, others, about
-        self._counts = np.diff(about.cells)
-        self.looked = np.zeros(len(about.gaps), dtype=bool)
-        self.squared = np.full(len(bones), np.inf)
+    def nearest(self) -> tuple[IntArray, float]:
+        """Look at cells until it is known which bones can be among the k nearest, and what proves that no other is.
 
-    def kth_squared(self) -> float:
+        Returns
+        -------
+        found : (F,) int64, rising
+        proved_to : none of the others of ``bones`` is nearer than this
+        """
+        self._look_at_candidates()
+        self._look_at_the_rest()
+        self._look_at_doubted()
+        near = self._squared <= self._kth_squared() + 2 * squared_error(self.rows)
+        return self.bones[near], float(self.about.bounds[~self._looked].min(initial=np.inf))
+
+    def _kth_squared(self) -> float:
         """Squared distance of the k-th nearest so far."""
-        return float(np.partition(np.concatenate([self._others, self.squared]), self._k - 1)[self._k - 1])
+        return float(np.partition(np.concatenate([self.others, self._squared]), self.k - 1)[self.k - 1])
 
-    def look_at_candidates(self) -> None:
+    def _look_at_candidates(self) -> None:
         """Look at the cells with the nearest prototypes while one of the k nearest bones may be in others."""
-        batch = max(FIRST_BATCH, self._k + FIRST_MORE)
-        asked = max(CANDIDATES, CANDIDATES_PER_K * self._k)
+        batch = max(FIRST_BATCH, self.k + FIRST_MORE)
+        asked = max(CANDIDATES, CANDIDATES_PER_K * self.k)
         most = max(MOST_CELLS, MOST_CELLS_PER_FIRST * batch)
         candidates = self._candidates(asked)
         gains = np.empty(0)
         while len(candidates):
-            gains = np.concatenate([gains, self._about.gaps[candidates[:batch]] - self._look_at(candidates[:batch])])
+            gains = np.concatenate([gains, self.about.gaps[candidates[:batch]] - self._look_at(candidates[:batch])])
             candidates = candidates[batch:]
             if len(gains) >= most:
                 return
             if not len(candidates):
                 asked *= 2
                 candidates = self._candidates(asked)
-            kth_squared = self.kth_squared()
+            kth_squared = self._kth_squared()
             if np.isinf(kth_squared):
                 batch = LEAST_BATCH
                 continue
@@ -155,56 +143,56 @@ class _Walk:
             usual, great = rising[len(rising) // 2], rising[int(GREAT * len(rising))]
             spread = (great - usual) / GREAT_SD + 1e-6
             kth = np.sqrt(max(kth_squared, 0.0))
-            surprise = np.maximum((self._about.gaps[candidates] - kth - usual) / spread, 0)
+            surprise = np.maximum((self.about.gaps[candidates] - kth - usual) / spread, 0)
             missed = np.cumsum(np.exp(-0.5 * surprise[::-1] ** 2))[::-1] / 2
-            worth = int(np.count_nonzero(missed >= LOST_SHARE * self._k))
+            worth = int(np.count_nonzero(missed >= LOST_SHARE * self.k))
             if not worth:
                 return
             batch = min(max(worth, LEAST_BATCH), MOST_BATCH)
 
-    def look_at_the_rest(self) -> None:
+    def _look_at_the_rest(self) -> None:
         """Look at whatever of the k nearest bones could be nearer still, until they are the k nearest."""
         while True:
-            near = np.flatnonzero((self.squared <= self.kth_squared()) & (self._counts > 1))
+            near = np.flatnonzero((self._squared <= self._kth_squared()) & (self._counts > 1))
             changed = False
             for bone in near.tolist():
-                own = np.arange(self._about.cells[bone], self._about.cells[bone + 1])
-                own = own[~self.looked[own]]
-                before = self.squared[bone]
-                open_ones = own[self._about.bounds[own] < _distance(before + squared_error(self._rows))]
-                self.looked[own] = True
+                own = np.arange(self.about.cells[bone], self.about.cells[bone + 1])
+                own = own[~self._looked[own]]
+                before = self._squared[bone]
+                open_ones = own[self.about.bounds[own] < _distance(before + squared_error(self.rows))]
+                self._looked[own] = True
                 if len(open_ones):
                     self._look_at(open_ones)
-                    changed |= self.squared[bone] < before
+                    changed |= self._squared[bone] < before
             if not changed:
                 return
 
-    def look_at_doubted(self) -> None:
+    def _look_at_doubted(self) -> None:
         """Look at cells that are not proved to be farther than the k-th, or else than the first, if they are few."""
-        for squared in (self.kth_squared(), min(self._others.min(initial=np.inf), self.squared.min())):
-            farthest = _distance(squared + squared_error(self._rows))
-            doubted = np.flatnonzero(~self.looked & (self._about.bounds < farthest))
+        for squared in (self._kth_squared(), min(self.others.min(initial=np.inf), self._squared.min())):
+            farthest = _distance(squared + squared_error(self.rows))
+            doubted = np.flatnonzero(~self._looked & (self.about.bounds < farthest))
             owners = self._owners(doubted)
-            views = float((self._rows.counts(self._bones[owners]) / self._counts[owners]).sum())
+            views = float((self.rows.counts(self.bones[owners]) / self._counts[owners]).sum())
             if views <= PROOF_VIEWS:
                 if len(doubted):
                     self._look_at(doubted)
-                    self.look_at_the_rest()
+                    self._look_at_the_rest()
                 return
 
     def _candidates(self, asked: int) -> IntArray:
         """Of the cells with the nearest prototypes those not looked at, the nearest first."""
-        gaps = self._about.gaps
+        gaps = self.about.gaps
         if asked < len(gaps):
             cells = np.flatnonzero(gaps <= np.partition(gaps, asked - 1)[asked - 1])
         else:
             cells = np.arange(len(gaps))
         cells = cells[np.argsort(gaps[cells], kind="stable")][:asked]
-        return cells[~self.looked[cells]]
+        return cells[~self._looked[cells]]
 
     def _owners(self, cells: IntArray) -> IntArray:
         """Places of the bones that cells belong to."""
-        return np.searchsorted(self._about.cells, cells, side="right") - 1
+        return np.searchsorted(self.about.cells, cells, side="right") - 1
 
     def _look_at(self, cells: IntArray) -> NDArray[np.float64]:
         """Look at some cells; how near the nearest view of each is."""
@@ -213,19 +201,19 @@ class _Walk:
         alone = self._counts[owners] == 1
         order = np.argsort(owners[alone])
         if len(order):
-            squared[np.flatnonzero(alone)[order]] = sweep(self._rows, self._probes, self._bones[owners[alone][order]])
+            squared[np.flatnonzero(alone)[order]] = sweep(self.rows, self.probes, self.bones[owners[alone][order]])
         for place in np.flatnonzero(~alone).tolist():
             squared[place] = self._one_of_several(int(owners[place]), int(cells[place]))
-        np.minimum.at(self.squared, owners, squared)
-        self.looked[cells] = True
+        np.minimum.at(self._squared, owners, squared)
+        self._looked[cells] = True
         return np.sqrt(np.maximum(squared, 0))
 
     def _one_of_several(self, bone: int, cell: int) -> float:
         """Squared distance of the nearest view in a cell, where its bone has several: never with several probes."""
-        assert self._cells is not None
-        own = self._cells.owners_of(int(self._numbers[bone])) == cell - self._about.cells[bone]
-        views = self._rows.of(int(self._bones[bone]))[own].astype(np.float32, copy=False)
-        return 2.0 - 2.0 * float((views @ self._probes[0]).max())
+        assert self.cells is not None
+        own = self.cells.owners_of(int(self.numbers[bone])) == cell - self.about.cells[bone]
+        views = self.rows.of(int(self.bones[bone]))[own].astype(np.float32, copy=False)
+        return 2.0 - 2.0 * float((views @ self.probes[0]).max())
 
 
 def _distance(squared: float) -> float:
