@@ -16,9 +16,10 @@ from boneprint._version import __version__
 from boneprint.errors import BoneprintError, ReadError, StoreError
 
 if TYPE_CHECKING:
-    from boneprint.database import Database, verify
+    from boneprint.database import Database
     from boneprint.index import check
     from boneprint.nouns import Fingerprint, Radiograph, Volume
+    from boneprint.verification import verify
 
     open = Database.open  # noqa: A001
 
@@ -42,7 +43,7 @@ _HOMES = {
     "Radiograph": "nouns",
     "Volume": "nouns",
     "check": "index",
-    "verify": "database",
+    "verify": "verification",
 }
 
 

@@ -132,8 +132,9 @@ def ingest(
 ) -> None:
     """Enrol every CT in folders of any depth; what is enrolled already is skipped."""
     from boneprint import show
-    from boneprint.database import Database, IngestEvent
+    from boneprint.database import Database
     from boneprint.ingest import discover
+    from boneprint.ingestion import IngestEvent
 
     found = discover(ct)  # before a database is made for nothing
     opened = Database.open(db, writable=True, weights=weights, half=half, operator=operator)
@@ -409,7 +410,7 @@ def verify(
 ) -> None:
     """Compare two X-rays: exit 0 within the margin, 1 outside, 2 if they cannot be compared."""
     from boneprint import show
-    from boneprint.database import verify as compare
+    from boneprint.verification import verify as compare
 
     verification = compare(a, b, bone=bone, pixel_spacing_mm=pixel_spacing, weights=weights)
     if json_out:

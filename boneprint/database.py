@@ -1,4 +1,4 @@
-"""The database: enrol CTs, find bones, verify radiographs."""
+"""The database: enrol CTs and radiographs, find bones, remove them."""
 
 import time
 import warnings
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from boneprint import embed, evidence, probe
+from boneprint import embed, probe
 from boneprint.errors import BoneprintError, StoreError
 from boneprint.evidence.audit import Entry, Trail
 from boneprint.evidence.events import change_facts, named, search_facts
 from boneprint.index import Store, chosen, conditions
+from boneprint.ingestion import ENROLLED_ALREADY, IngestEvent, Ingestion, IngestReport
 from boneprint.nouns import Enrolment, Fingerprint, Reference, SearchResult, Threshold, Verification
 from boneprint.ranking import Judge, ranked
+from boneprint.verification import verify
 
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
@@ -26,35 +28,6 @@ if TYPE_CHECKING:
 
 # Segments that may pile up before they are merged; each costs a reader about a millisecond.
 _CHECKPOINT_AFTER = 256
-
-ENROLLED_ALREADY = "enrolled already"
-
-
-@dataclass(frozen=True)
-class IngestEvent:
-    """One thing that happened while CTs were ingested; ``kind`` is "enrolled", "skipped" or "failed"."""
-
-    kind: str
-    source: str
-    message: str
-    reference: Reference | None
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class IngestReport:
-    """What an ingestion did; everything enrolled is durable."""
-
-    enrolled: tuple[tuple[Reference, int], ...]
-    skipped: tuple[tuple[str, str], ...]
-    failed: tuple[tuple[str, str], ...]
-    seconds: float
-
-    @property
-    def usable(self) -> bool:
-        """Whether anything was enrolled, now or before."""
-        return bool(self.enrolled) or any(reason == ENROLLED_ALREADY for _, reason in self.skipped)
 
 
 @dataclass(frozen=True)
@@ -185,34 +158,22 @@ class Database:
         found = paths if isinstance(paths, Discovery) else road.discover(paths)
         # A label map that lies among the CTs is none of them.
         sources = [each for each in found.sources if not (labels and each.place.resolve() == Path(labels).resolve())]
-        total = len(sources)
-        enrolled: list[tuple[Reference, int]] = []
-        skipped = [(str(path), reason) for path, reason in found.skipped]
-        failed = [(str(path), error) for path, error in found.failed]
-
-        def tell(kind: str, source: str, message: str, reference: Reference | None = None, done: int = 0) -> None:
-            if report:
-                report(IngestEvent(kind, source, message, reference, done, total))
-
-        def fail(label: str, error: BoneprintError, done: int) -> None:
-            failed.append((label, str(error)))
-            tell("failed", label, str(error), done=done)
-
-        for path, reason in skipped:
-            tell("skipped", path, reason)
-        for path, error in failed:
-            tell("failed", path, error)
+        ingestion = Ingestion(len(sources), report)
+        for path, reason in found.skipped:
+            ingestion.skipped(str(path), reason)
+        for path, error in found.failed:
+            ingestion.failed(str(path), error)
         known = set(self.store.gallery().enrolled)
-        for done, source in enumerate(sources, 1):
+        for source in sources:
+            ingestion.done += 1
             try:
                 if road.enrolled_already(source, options, known):
-                    skipped.append((source.label, ENROLLED_ALREADY))
-                    tell("skipped", source.label, ENROLLED_ALREADY, done=done)
+                    ingestion.skipped(source.label, ENROLLED_ALREADY)
                     continue
                 scan = source.load(fill_gaps=fill_gaps)
                 parts = road.specimens(scan, options)
             except BoneprintError as error:
-                fail(source.label, error, done)
+                ingestion.failed(source.label, str(error))
                 continue
             batch: list[Enrolment] = []
             for part in parts:
@@ -221,22 +182,19 @@ class Database:
                 except StoreError:
                     raise  # the weights changed under our feet: no fault of this bone
                 except BoneprintError as error:
-                    fail(f"{source.label}, {part.part}", error, done)
+                    ingestion.failed(f"{source.label}, {part.part}", str(error))
                 else:
-                    if species:
-                        made = replace(made, reference=replace(made.reference, species=species.lower()))
-                    batch.append(made)
+                    batch.append(_of_species(made, species))
             # One segment for one source: after a crash it is enrolled whole or not at all.
             self.add(batch)
             for made in batch:
                 known.add((made.reference.source_hash, made.reference.part))
-                enrolled.append((made.reference, len(made.vectors)))
-                tell("enrolled", source.label, made.reference.notes or "", made.reference, done)
+                ingestion.enrolled(source.label, made)
             if self.store.pending >= _CHECKPOINT_AFTER:
                 self.store.checkpoint(grow=True)
         if self.store.worth_merging:
             self.store.checkpoint(grow=True)
-        return IngestReport(tuple(enrolled), tuple(skipped), tuple(failed), time.perf_counter() - started)
+        return ingestion.report(time.perf_counter() - started)
 
     def enrol(
         self,
@@ -290,8 +248,7 @@ class Database:
             source_hash=digest,
             keep_views=keep_views,
         )
-        if species:
-            made = replace(made, reference=replace(made.reference, species=species.lower()))
+        made = _of_species(made, species)
         self.add([made])
         if self.store.worth_merging:
             self.store.checkpoint(grow=True)
@@ -535,31 +492,5 @@ class Database:
         self.close()
 
 
-def verify(
-    first: probe.Xray,
-    second: probe.Xray,
-    *,
-    bone: str | None = None,
-    pixel_spacing_mm: float | None = None,
-    weights: str | Path | None = None,
-) -> Verification:
-    """Whether two radiographs show the same bone: margin verdict and likelihood ratio.
-
-    Parameters
-    ----------
-    first, second : paths, Radiographs, arrays or tensors, seen from about the same side
-    bone : the kind of bone that they show, e.g. "femur"; without it the margin is the strictest of all kinds, and there
-        is no likelihood ratio
-    pixel_spacing_mm : mm per pixel in the plane of the bone, for both; goes before what the files say
-
-    Raises
-    ------
-    ReadError
-        If either cannot be read or has no pixel spacing.
-    """
-    pair = [probe.as_radiograph(xray, pixel_spacing_mm=pixel_spacing_mm) for xray in (first, second)]
-    embedder = embed.load_embedder(Path(weights) if weights else embed.SHIPPED)
-    canvas = probe.common_canvas(pair)
-    vectors = embedder.embed(pair, canvas)
-    judged = evidence.rule(evidence.of_card(embedder.card), evidence.PAIR, bone, canvas.height_mm)
-    return evidence.verdict(vectors[0], vectors[1], judged)
+def _of_species(made: Enrolment, species: str | None) -> Enrolment:
+    return replace(made, reference=replace(made.reference, species=species.lower())) if species else made

@@ -14,9 +14,10 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from boneprint.database import IngestEvent, IngestReport, Removal
+    from boneprint.database import Removal
     from boneprint.evidence.audit import Entry
     from boneprint.explanation import Explanation, Pictured
+    from boneprint.ingestion import IngestEvent, IngestReport
     from boneprint.nouns import Candidate, Reference, SearchResult, Threshold, Verification
     from boneprint.superimpose import Overlay
 
