@@ -55,6 +55,23 @@ def test_electronic_noise_adds_its_variance_to_that_of_the_quanta():
     assert noisy.var() == pytest.approx(1 / counted + (40 / counted) ** 2, rel=0.04)
 
 
+@pytest.mark.parametrize("line_integral", [0.5, 2.0, 8.0])
+def test_an_exposure_control_counts_as_many_quanta_behind_a_thin_part_as_behind_a_thick_one(line_integral):
+    part = field(line_integral)
+    part[:, :60] = 0  # air beside it
+    behind = expose(part, PIXEL, Exposure(quanta_behind=20_000), seed=1)[:, 60:]
+    assert behind.var() == pytest.approx(1 / (20_000 * PIXEL**2), rel=0.03)
+    assert behind.mean() == pytest.approx(line_integral, abs=2e-3)
+
+
+def test_an_exposure_control_measures_scatter_and_only_what_the_shutters_leave():
+    part = field(2.0)
+    scattered = expose(part, PIXEL, Exposure(quanta_behind=20_000, scatter=0.5), seed=1)
+    assert scattered.var() == pytest.approx(1 / (20_000 * PIXEL**2), rel=0.03)
+    shut = expose(part, PIXEL, Exposure(quanta_behind=20_000, collimation=Collimation(2, 0.5)), seed=1)
+    assert shut[:, 80:120].var() == pytest.approx(1 / (40_000 * PIXEL**2), rel=0.05)
+
+
 def test_the_scintillator_smooths_quantum_noise_and_the_focal_spot_does_not():
     sharp, focal, scintillator = (
         expose(field(1.0), PIXEL, Exposure(quanta=5000, **blur), seed=3).var()
@@ -229,7 +246,7 @@ def test_a_natural_exposure_shows_bone_bright_whatever_the_seed():
     for seed in range(10):
         exposure = Exposure.random(seed)
         assert 0.2 <= exposure.focal_blur_mm <= 0.7
-        assert 1500 <= exposure.quanta <= 10_000
+        assert 5_000 <= exposure.quanta_behind <= 150_000
         shown = expose(limb(), PIXEL, exposure, seed=seed)
         assert 0 <= shown.min() < shown.max() <= 1
         assert shown[40:80, 40:50].mean() > shown[40:80, :8].mean() + 0.5
@@ -258,6 +275,8 @@ def test_varied_exposures_of_paths_are_pictures_of_every_kind(device):
         (lambda: Exposure(scatter=-0.1), "scatter is -0.1, expected 0 or more"),
         (lambda: Exposure(focal_blur_mm=float("nan")), "focal_blur_mm is nan"),
         (lambda: Exposure(electronic_quanta=3), "quanta=..."),
+        (lambda: Exposure(quanta_behind=-1), "quanta_behind is -1, expected above 0"),
+        (lambda: Exposure(quanta=9, quanta_behind=9), "expected one of the two"),
         (lambda: Display(bits=12), "expected 8, 16 or None"),
         (lambda: Display(window=(0.9, 0.1)), "two rising quantiles"),
         (lambda: Marker(0), "diameter_mm is 0"),

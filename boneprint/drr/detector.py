@@ -24,6 +24,8 @@ _LEAST_SIGNAL = 2.0**-16
 _WIDE_PX = 8.0
 # exp(-x^2 / 2) is one part in a million at this x.
 _NEGLIGIBLE = 5.3
+# Where an exposure control measures: see `_open_beam_quanta`.
+_THICKER, _CHAMBERS = 0.9, 0.5
 # A sample of so many pixels tells a quantile of 0.2 % to within some 0.02 %.
 _QUANTILE_PIXELS = 65_536
 
@@ -139,15 +141,32 @@ def _measured(integrals: Tensor, pixel_mm: float, exposure: Exposure, seed: int)
         scattered = None if scattered is None else scattered * opening
     if scattered is not None:
         signal = signal + exposure.scatter * blurred(scattered, exposure.scatter_mm / pixel_mm)
-    least = _LEAST_SIGNAL if exposure.quanta is None else 1 / exposure.quanta
-    if exposure.quanta is not None:
-        signal = torch.poisson(exposure.quanta * signal.clamp(min=0), generator=generator) / exposure.quanta
+    least = torch.full_like(signal[0, 0], _LEAST_SIGNAL)
+    if exposure.is_noisy:
+        quanta = _open_beam_quanta(signal, integrals, pixel_mm, exposure)
+        signal = torch.poisson(quanta * signal.clamp(min=0), generator=generator) / quanta
+        least = 1 / quanta
     signal = blurred(signal, exposure.detector_blur_mm / pixel_mm)
     if exposure.electronic_quanta:
         signal = signal + exposure.electronic_quanta * least * noise()
     if exposure.gain_variation:
         signal = signal * (1 + exposure.gain_variation * noise())
-    return -torch.log((exposure.gain * signal).clamp(min=least, max=exposure.saturation))
+    signal = torch.maximum(exposure.gain * signal, least)
+    return -torch.log(signal if exposure.saturation is None else signal.clamp(max=exposure.saturation))
+
+
+def _open_beam_quanta(signal: Tensor, integrals: Tensor, pixel_mm: float, exposure: Exposure) -> Tensor:
+    """Per pixel, ().
+
+    The chambers of an exposure control lie behind the part that is X-rayed: here, where at least half as much is
+    absorbed as in its thicker tenth. They measure all that comes, scatter too, and what the shutters leave of it.
+    """
+    if exposure.quanta is not None:
+        return torch.full_like(signal[0, 0], exposure.quanta)
+    (thick,) = _quantiles(integrals, [_THICKER])
+    behind = (integrals >= _CHAMBERS * thick).float()
+    through = (signal * behind).sum() / behind.sum()
+    return exposure.quanta_behind * pixel_mm**2 / through.clamp(min=_LEAST_SIGNAL**2)
 
 
 def _opening(collimation: Collimation, pixel_mm: float, picture: Tensor) -> Tensor:
@@ -166,10 +185,7 @@ def _opening(collimation: Collimation, pixel_mm: float, picture: Tensor) -> Tens
 
 def _displayed(integrals: Tensor, display: Display) -> Tensor:
     """Grey values 0..1."""
-    step = ceil(sqrt(integrals.numel() / _QUANTILE_PIXELS))
-    sample = integrals[::step, ::step].flatten()
-    # The device keeps both ends; reading them here would make it wait.
-    low, high = (sample.kthvalue(1 + round(share * (sample.numel() - 1))).values for share in display.window)
+    low, high = _quantiles(integrals, display.window)
     shown = ((integrals - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
     if display.look_up is LookUp.GAMMA:
         shown = shown**display.gamma
@@ -182,6 +198,13 @@ def _displayed(integrals: Tensor, display: Display) -> Tensor:
         levels = 2**display.bits - 1
         shown = torch.round(shown * levels) / levels
     return shown
+
+
+def _quantiles(picture: Tensor, shares: Sequence[float]) -> list[Tensor]:
+    """Of a sample of the pixels. The device keeps them; reading them here would make it wait."""
+    step = ceil(sqrt(picture.numel() / _QUANTILE_PIXELS))
+    sample = picture[::step, ::step].flatten()
+    return [sample.kthvalue(1 + round(share * (sample.numel() - 1))).values for share in shares]
 
 
 def blurred(image: Tensor, sigma_px: float) -> Tensor:

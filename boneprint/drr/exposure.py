@@ -112,9 +112,11 @@ class Exposure:
     collimation : shutters
     scatter, scatter_mm : behind transmission p, ``scatter * p * -ln p`` of the open beam's signal is added, smooth over
         ``scatter_mm`` (sigma)
-    quanta : per pixel in the open beam; None: no quantum noise
+    quanta : per pixel in the open beam; None: no quantum noise, unless ``quanta_behind`` says how much
+    quanta_behind : per mm2 behind the object, as automatic exposure control sets the tube by its chambers; in place of
+        ``quanta``
     detector_blur_mm : sigma of the scintillator's spread at the object; it smooths quantum noise, too
-    electronic_quanta : rms of the amplifier's noise, in quanta per pixel; needs ``quanta``
+    electronic_quanta : rms of the amplifier's noise, in quanta per pixel; needs either number of quanta
     gain_variation : relative rms of the pixels' gains
     gain : factor of the whole signal
     saturation : signal from which on all is the same; 1 is that of the open beam at gain 1
@@ -133,6 +135,7 @@ class Exposure:
     scatter: float = 0.0
     scatter_mm: float = 25.0
     quanta: float | None = None
+    quanta_behind: float | None = None
     detector_blur_mm: float = 0.0
     electronic_quanta: float = 0.0
     gain_variation: float = 0.0
@@ -142,29 +145,42 @@ class Exposure:
 
     def __post_init__(self) -> None:
         from_0 = ("focal_blur_mm", "scatter", "detector_blur_mm", "electronic_quanta", "gain_variation")
-        _check("exposure", self, from_0=from_0, above_0=("scatter_mm", "quanta", "gain", "saturation"))
-        if self.electronic_quanta and self.quanta is None:
+        above_0 = ("scatter_mm", "quanta", "quanta_behind", "gain", "saturation")
+        _check("exposure", self, from_0=from_0, above_0=above_0)
+        if self.quanta is not None and self.quanta_behind is not None:
+            raise BoneprintError("exposure: quanta in the open beam and behind the object; expected one of the two.")
+        if self.electronic_quanta and not self.is_noisy:
             raise BoneprintError("exposure: electronic noise is counted in quanta; say how many there are: quanta=...")
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether quanta are counted."""
+        return self.quanta is not None or self.quanta_behind is not None
 
     @property
     def alters_signal(self) -> bool:
         """Whether anything happens between the object and the display."""
-        steps = (self.focal_blur_mm, self.collimation, self.scatter, self.quanta, self.detector_blur_mm)
+        steps = (self.focal_blur_mm, self.collimation, self.scatter, self.is_noisy, self.detector_blur_mm)
         return any(steps) or bool(self.gain_variation or self.saturation) or self.gain != 1
 
     @classmethod
     def random(cls, seed: int) -> Exposure:
         """An exposure such as natural radiographs have, for line integrals: bone bright, no shutters in sight.
 
-        The seed decides dose (1,500 to 10,000 quanta a pixel in the open beam), blur (0.2 to 0.7 mm), scatter (0.05 to
+        The seed decides dose (5,000 to 150,000 quanta per mm2 behind the object), blur (0.2 to 0.7 mm), scatter (0.05 to
         0.35, smooth over 15 to 40 mm) and the gamma of the display (0.7 to 1.4).
+
+        A detector gets 1 to 5 uGy behind a patient in general radiography (J. A. Seibert and R. L. Morin, Pediatr.
+        Radiol. 41, 573-581, 2011), which are some 30,000 photons per mm2 and uGy (IEC 62220-1, RQA 5), and counts a
+        quarter (storage phosphors) to two thirds of them (caesium iodide). That is 7,500 to 100,000 quanta; the seed
+        draws from a little more, evenly in their logarithm.
         """
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(11,)))
         ranges = {
             "blur_mm": (0.2, 0.7),
             "scatter_mm": (15, 40),
             "scatter": (0.05, 0.35),
-            "log_quanta": (log(1500), log(10_000)),
+            "log_quanta_behind": (log(5_000), log(150_000)),
             "gamma": (0.7, 1.4),
         }
         drawn = {name: float(rng.uniform(*ends)) for name, ends in ranges.items()}
@@ -172,7 +188,7 @@ class Exposure:
             focal_blur_mm=drawn["blur_mm"],
             scatter=drawn["scatter"],
             scatter_mm=drawn["scatter_mm"],
-            quanta=exp(drawn["log_quanta"]),
+            quanta_behind=exp(drawn["log_quanta_behind"]),
             display=Display(LookUp.GAMMA, gamma=drawn["gamma"]),
         )
 
