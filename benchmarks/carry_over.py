@@ -183,7 +183,7 @@ def search(
             [rendered_bones.solid_path(folder, name) for name in enrolled],
             probe_paths,
             distance,
-            superimposing.likest_angles(gallery, probes),
+            superimposing.directions(gallery, probes),
             given.superimpose,
             given.workers,
         )

@@ -181,7 +181,7 @@ def score(wanted: Wanted, folder: Path, embedder: Embedder, given: argparse.Name
             [rendered_bones.solid_path(folder, name) for name in names],
             [rendered_bones.probes_path(folder, name) for name in probed],
             found,
-            superimposing.likest_angles(gallery, probes),
+            superimposing.directions(gallery, probes),
             wanted.laid,
             given.workers,
         )

@@ -19,7 +19,7 @@ from rendered_bones import load
 
 from boneprint.drr import ENROLMENT_ANGLES
 from boneprint.nouns import Radiograph
-from boneprint.superimpose import Sight, Solid, superimpose
+from boneprint.superimpose import Sight, Solid, likely_directions, superimpose
 from boneprint.superimposition import agreement
 from boneprint.two_visits import SIDES
 
@@ -29,19 +29,19 @@ _NEVER = 2.2
 
 @dataclass(frozen=True)
 class _Job:
-    """One radiograph and the bones to lay over it, with the direction of each one's likest view."""
+    """One radiograph and the bones to lay over it, with the directions that each one may be seen from."""
 
     probe: Path
     side: str
     solids: tuple[Path, ...]
-    angles_deg: tuple[float, ...]
+    directions_deg: tuple[tuple[float, ...], ...]
 
 
 def superimposed(
     solids: Sequence[Path],
     probes: Sequence[Path],
     found: Mapping[str, NDArray[np.float64]],
-    angles_deg: NDArray[np.float64],
+    directions_deg: NDArray[np.float64],
     depth: int,
     workers: int,
 ) -> tuple[dict[str, NDArray[np.float64]], float]:
@@ -52,7 +52,7 @@ def superimposed(
     solids : files of the N bones' grids
     probes : files of the P bones' radiographs
     found : distances of fingerprints, as `matching.distances` gives them
-    angles_deg : as `likest_angles` gives them
+    directions_deg : as `directions` gives them
     depth : how many bones are laid over each probe
     """
     first = {name: np.argsort(each, axis=1, kind="stable")[:, :depth] for name, each in found.items()}
@@ -61,8 +61,8 @@ def superimposed(
         for probe, path in enumerate(probes):
             wanted = np.union1d(first[side][probe], first[BOTH][probe])
             wanted = wanted[np.isfinite(found[side][probe, wanted])]
-            angles = tuple(angles_deg[number, probe, wanted].tolist())
-            jobs.append(_Job(path, side, tuple(solids[bone] for bone in wanted), angles))
+            directions = tuple(map(tuple, directions_deg[number, probe, wanted].tolist()))
+            jobs.append(_Job(path, side, tuple(solids[bone] for bone in wanted), directions))
             places.append((number, probe, wanted))
     likeness = np.full((len(SIDES), len(probes), len(solids)), np.nan)
     os.environ.update({"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"})
@@ -80,15 +80,16 @@ def superimposed(
     return result, each
 
 
-def likest_angles(gallery: Gallery, probes: Probes) -> NDArray[np.float64]:
-    """(2, P, N) direction of the view of each bone that is nearest to each probe, degrees."""
-    angles = np.zeros((len(SIDES), len(probes.drawn), gallery.bones))
+def directions(gallery: Gallery, probes: Probes) -> NDArray[np.float64]:
+    """(2, P, N, 2) likely directions of each probe, by how much it resembles the views of each bone; degrees."""
+    found = np.zeros((len(SIDES), len(probes.drawn), gallery.bones, 2))
+    angles_deg = np.array(ENROLMENT_ANGLES)
     for canvas_mm, (numbers, views) in gallery.views.items():
         for side in range(len(SIDES)):
             for probe, vector in enumerate(probes.vectors[canvas_mm][:, side]):
-                best = (views @ vector.to(views.device)).argmax(dim=1).cpu().numpy()
-                angles[side, probe, numbers.numpy()] = np.array(ENROLMENT_ANGLES)[best]
-    return angles
+                alike = (views @ vector.to(views.device)).cpu().numpy()
+                found[side, probe, numbers.numpy()] = [likely_directions(each, angles_deg) for each in alike]
+    return found
 
 
 def _distances(
@@ -109,9 +110,9 @@ def _laid(job: _Job) -> tuple[list[float], float]:
         arrays[job.side].astype(np.float32), float(arrays[f"{job.side}_mm"]), job.side, str(job.probe)
     )
     values = []
-    for path, angle in zip(job.solids, job.angles_deg):
+    for path, likely in zip(job.solids, job.directions_deg):
         kept = load(path)
         assert kept is not None
         solid = Solid.decoded(kept["solid"].tobytes(), str(path))
-        values.append(superimpose(solid, Sight.of(radiograph, solid.longest_mm), angle).likeness)
+        values.append(superimpose(solid, Sight.of(radiograph, solid.longest_mm), likely).likeness)
     return values, time.process_time() - clock

@@ -17,7 +17,7 @@ from boneprint.database import Database
 from boneprint.errors import BoneprintError
 from boneprint.evidence.events import superimposition_facts
 from boneprint.nouns import Candidate, Radiograph, SearchResult
-from boneprint.superimpose import Overlay, Sight, Solid, draw, superimpose
+from boneprint.superimpose import Overlay, Sight, Solid, draw, likely_directions, superimpose
 
 DEPTH = 20  # candidates that are superimposed, unless told otherwise
 
@@ -156,9 +156,9 @@ class _Tracing:
         found = []
         for number, (radiograph, template) in enumerate(zip(self._radiographs, self._prints)):
             (vector,) = template.vectors[reference.canvas_mm]
-            angle = float(angles_deg[np.argmax(enrolled @ vector)])
+            directions = likely_directions(enrolled @ vector, angles_deg)
             sight = self._sight(number, radiograph, solid.longest_mm)
-            found.append((solid, sight, superimpose(solid, sight, angle)))
+            found.append((solid, sight, superimpose(solid, sight, directions)))
         return found
 
     def _sight(self, number: int, radiograph: Radiograph, longest_mm: float) -> Sight:

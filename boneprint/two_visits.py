@@ -32,7 +32,10 @@ TILT_DEG = 2.5  # sd, out of the plane, about either axis
 FILTER_MM_AL = (2.5, 4.0)
 SOURCE_DETECTOR_MM = (1000.0, 1500.0)
 BEHIND_MM = (20.0, 100.0)  # from the patient to the detector
-CONTENT = "soft tissue, 50-120 kVp, cone beam, random exposure, focal blur, scatter, quantum noise"
+CONTENT = (
+    "soft tissue, 50-120 kVp, cone beam, 5,000 to 150,000 quanta per mm2 behind the part, focal blur, scatter, quantum "
+    "noise"
+)
 
 _THIN_FLESH_MM = 12.0
 _BODY_HU = -300.0  # as in boneprint.views: the limb with its skin

@@ -11,7 +11,7 @@ from boneprint import bone, drr
 from boneprint.errors import ReadError
 from boneprint.nouns import Radiograph
 from boneprint.simulate import individual
-from boneprint.superimpose import Placing, Sight, Solid, draw, superimpose
+from boneprint.superimpose import Placing, Sight, Solid, draw, likely_directions, superimpose
 from boneprint.superimpose.edges import coarser, edges, mean
 
 TRUE = Placing(12.0, 3.0, -9.0, down_mm=14.0, right_mm=-22.0, larger=0.02)
@@ -106,7 +106,7 @@ def test_coarser_edges_have_no_constant():
 @pytest.mark.parametrize("said_deg", [-12.0, 12.0, 38.0])
 def test_a_bone_is_found_where_it_is(solid, said_deg):
     """Oracle: the placing that the radiograph was made with, whatever direction was said within 30 degrees."""
-    found = superimpose(solid, Sight.of(taken(solid, TRUE), solid.longest_mm), said_deg)
+    found = superimpose(solid, Sight.of(taken(solid, TRUE), solid.longest_mm), [said_deg])
     off = found.placing.values() - TRUE.values()
     assert found.likeness > 0.85
     assert abs(off[0]) < 1.5
@@ -116,10 +116,23 @@ def test_a_bone_is_found_where_it_is(solid, said_deg):
     assert abs(off[5]) < 0.01
 
 
+def test_a_bone_is_found_where_it_is_though_its_back_was_thought_likelier(solid):
+    sight = Sight.of(taken(solid, TRUE), solid.longest_mm)
+    found = superimpose(solid, sight, [TRUE.axis_deg + 180, TRUE.axis_deg - 20])
+    assert abs(found.placing.axis_deg - TRUE.axis_deg) < 1.5
+
+
+def test_likely_directions_are_the_likest_view_s_and_that_of_the_likest_clearly_other_one():
+    angles = np.arange(0.0, 360, 10)
+    likeness = 0.5 * np.cos(np.deg2rad(angles - 350)) ** 2 + 0.1 * np.cos(np.deg2rad(angles - 350))
+    assert likely_directions(likeness, angles) == (350.0, 170.0)
+    assert likely_directions(likeness[:5], angles[:5]) == (0.0,)
+
+
 def test_another_person_agrees_less(solid):
     sight = Sight.of(taken(solid, TRUE), solid.longest_mm)
-    own = superimpose(solid, sight, 5.0).likeness
-    others = [superimpose(Solid.of(scanned(index)), sight, 5.0).likeness for index in (0, 1, 3)]
+    own = superimpose(solid, sight, [5.0]).likeness
+    others = [superimpose(Solid.of(scanned(index)), sight, [5.0]).likeness for index in (0, 1, 3)]
     assert max(others) < own - 0.1
 
 
@@ -128,13 +141,13 @@ def test_a_bone_that_is_not_long_is_found_too():
     vertebra = Solid.of(scanned(1, "vertebra"))
     true = Placing(-8.0, 2.0, 6.0, down_mm=4.0, right_mm=6.0)
     sight = Sight.of(taken(vertebra, true, size=(90, 110)), vertebra.longest_mm)
-    found = superimpose(vertebra, sight, 0.0)
+    found = superimpose(vertebra, sight, [0.0])
     assert found.likeness > 0.85
     assert np.abs(found.placing.values() - true.values())[:3].max() < 3.0
 
 
 def test_the_same_twice_is_the_same(solid):
-    one, other = (superimpose(solid, Sight.of(taken(solid, TRUE), solid.longest_mm), 0.0) for _ in range(2))
+    one, other = (superimpose(solid, Sight.of(taken(solid, TRUE), solid.longest_mm), [0.0]) for _ in range(2))
     assert one == other
 
 
@@ -149,7 +162,7 @@ def test_a_picture_of_another_scale_is_refused(solid, spacing_mm, said):
 def test_the_picture_shows_both_edges_together(solid, tmp_path):
     """Yellow is red and green: where a bone lies on itself, most of what is green is yellow."""
     sight = Sight.of(taken(solid, TRUE, noise=0.0), solid.longest_mm)
-    draw(solid, sight, superimpose(solid, sight, 0.0), tmp_path / "over.png", title="bone")
+    draw(solid, sight, superimpose(solid, sight, [0.0]), tmp_path / "over.png", title="bone")
     last = np.asarray(Image.open(tmp_path / "over.png").convert("RGB"))[8:608, -300:].astype(int)
     green = last[..., 1] > 128
     assert green.sum() > 500

@@ -6,8 +6,8 @@ every kind, and its picture can be looked at.
 
 from boneprint.superimpose.overlay import draw
 from boneprint.superimpose.placing import Placing
-from boneprint.superimpose.refine import Overlay, superimpose
+from boneprint.superimpose.refine import Overlay, likely_directions, superimpose
 from boneprint.superimpose.sight import Sight
 from boneprint.superimpose.solid import Solid
 
-__all__ = ["Overlay", "Placing", "Sight", "Solid", "draw", "superimpose"]
+__all__ = ["Overlay", "Placing", "Sight", "Solid", "draw", "likely_directions", "superimpose"]

@@ -1,5 +1,6 @@
 """The best placing of a bone: from several starts, coarse to fine, by damped least squares on edges."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,10 @@ from boneprint.superimpose.solid import Solid
 
 Values = NDArray[np.float64]
 
-# Directions that are searched on either side of the one that is given: the enrolled view that looks most like a
+# Directions that are searched on either side of one that is given: the enrolled view that looks most like a
 # picture was up to 40 degrees from the true one in simulated femora seen from the side.
 _SPAN_DEG, _STEP_DEG = 40, 10
-_STARTS, _FOLLOWED = 6, 2
+_STARTS, _FOLLOWED = 6, 4
 _FIRST, _THEN, _LAST = 2, 8, 5  # steps of all starts, of the best ones, and at the finest level
 _ENOUGH = 3e-4  # gain in likeness below which no further step is taken
 
@@ -45,22 +46,41 @@ class Overlay:
     placing: Placing
 
 
-def superimpose(solid: Solid, sight: Sight, angle_deg: float) -> Overlay:
+def superimpose(solid: Solid, sight: Sight, directions_deg: Sequence[float]) -> Overlay:
     """Lay a bone over a radiograph.
 
     Parameters
     ----------
     solid : the bone
     sight : the radiograph, made ready for bones of about this length
-    angle_deg : direction it was taken from, to within some 50 degrees about the long axis (0 = AP, 90 = ML)
+    directions_deg : it was taken from near one of them, within some 50 degrees about the long axis (0 = AP, 90 = ML)
     """
-    angles = [angle_deg + off for off in range(-_SPAN_DEG, _SPAN_DEG + 1, _STEP_DEG)]
-    coarse = _Fit(solid, sight, sight.middle, angle_deg, 1.5 * sight.pitch_mm)
-    begun = [coarse.followed(start, _FIRST) for start in starts(solid, sight, angles, _STARTS)]
-    begun.sort(key=lambda overlay: -overlay.likeness)
-    followed = [coarse.followed(overlay.placing, _THEN) for overlay in begun[:_FOLLOWED]]
-    best = max(followed, key=lambda overlay: overlay.likeness)
-    return _Fit(solid, sight, sight.fine, angle_deg, sight.pitch_mm).followed(best.placing, _LAST)
+    begun: list[tuple[_Fit, Overlay]] = []
+    for direction in directions_deg:
+        angles = [direction + off for off in range(-_SPAN_DEG, _SPAN_DEG + 1, _STEP_DEG)]
+        coarse = _Fit(solid, sight, sight.middle, direction, 1.5 * sight.pitch_mm)
+        begun += [(coarse, coarse.followed(start, _FIRST)) for start in starts(solid, sight, angles, _STARTS)]
+    begun.sort(key=lambda each: -each[1].likeness)
+    followed = [(coarse, coarse.followed(overlay.placing, _THEN)) for coarse, overlay in begun[:_FOLLOWED]]
+    coarse, best = max(followed, key=lambda each: each[1].likeness)
+    return coarse.at(sight.fine, sight.pitch_mm).followed(best.placing, _LAST)
+
+
+def likely_directions(likeness: NDArray[np.floating], angles_deg: NDArray[np.floating]) -> tuple[float, ...]:
+    """Where a picture may have been taken from, by how much it resembles a bone's enrolled views.
+
+    Bones look alike from opposite sides, above all where little of them is seen. So it is the likest view's direction,
+    and that of the likest of the views that are clearly other ones.
+
+    Parameters
+    ----------
+    likeness, angles_deg : (V,) of every view
+    """
+    first = float(angles_deg[np.argmax(likeness)])
+    others = np.abs((angles_deg - first + 180) % 360 - 180) > 2 * _SPAN_DEG
+    if not others.any():
+        return (first,)
+    return first, float(angles_deg[others][np.argmax(likeness[others])])
 
 
 class _Fit:
@@ -68,9 +88,13 @@ class _Fit:
 
     def __init__(self, solid: Solid, sight: Sight, level: Level, angle_deg: float, voxel_mm: float) -> None:
         self._absorber = solid.absorber(voxel_mm)
-        self._sight, self._level, self._angle_deg = sight, level, angle_deg
+        self._solid, self._sight, self._level, self._angle_deg = solid, sight, level, angle_deg
         self._rows, self._columns = window(solid, sight)
         self._pixel_mm = level.factor * sight.pitch_mm
+
+    def at(self, level: Level, voxel_mm: float) -> "_Fit":
+        """The same at another level."""
+        return _Fit(self._solid, self._sight, level, self._angle_deg, voxel_mm)
 
     def followed(self, start: Placing, steps: int) -> Overlay:
         """The placing that a few steps from ``start`` lead to."""
