@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from boneprint.embed.finder import place
 from boneprint.embed.networks import Compact
 from boneprint.embed.preprocess import CHANNELS
 from boneprint.embed.published import Reduced, load_published, network
@@ -189,3 +190,28 @@ def test_networks_are_known_by_name(tmp_path):
         network("compact", published=tmp_path / "compact.pth")
     with pytest.raises(BoneprintError, match="expected 1 to 3"):
         network("resnet50", channels=4)
+
+
+def marked(*rectangles):
+    """Log odds of marks (1, 1, 112, 64), high within some rectangles of (top, bottom, left, right)."""
+    marks = torch.full((1, 1, 112, 64), -8.0)
+    for top, bottom, left, right in rectangles:
+        marks[..., top:bottom, left:right] = 8.0
+    return marks
+
+
+BONE, LIMB_END, OTHER_HALF = (20, 80, 26, 36), (98, 102, 20, 44), (84, 106, 26, 36)
+
+
+def test_a_mark_apart_from_the_bone_and_much_smaller_moves_nothing():
+    frames = torch.rand(1, 3, 224, 128)
+    alone, beside = (place(frames, marks, (192, 96)) for marks in (marked(BONE), marked(BONE, LIMB_END)))
+    assert torch.allclose(alone, beside, atol=2e-3)
+
+
+def test_the_pieces_of_a_broken_bone_are_placed_together():
+    frames = torch.rand(1, 3, 224, 128)
+    middle = place(frames, marked(BONE, OTHER_HALF), (192, 96))[0, 0, -1].sum(dim=1)
+    shown = torch.nonzero(middle > 1)
+    assert float(shown.float().mean()) == pytest.approx((192 - 1) / 2, abs=4)
+    assert shown.numel() > 1.9 * (OTHER_HALF[1] - BONE[0]) - 2 * (OTHER_HALF[0] - BONE[1]) - 6
