@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from boneprint.superimpose import Overlay
 
 _LEAD = "A candidate is a lead for an examiner, not an identification."
+# Where more than so many comparisons of one bone are missed at the margin, candidates had better be laid over as well.
+_BLUNT = 0.5
+_LAY_OVER = (
+    "  fingerprints hardly tell such bones apart; --superimpose N ranks the first N by how well they agree with the X-rays"
+)
 
 
 def as_json(result: Mapping[str, Any]) -> None:
@@ -185,6 +190,8 @@ def search_table(
         return
     for threshold in dict.fromkeys(candidate.threshold for candidate in result.candidates):
         console.print(_threshold_text(threshold))
+        if likenesses is None and threshold.false_non_match_rate > _BLUNT:
+            console.print(_LAY_OVER)
     for reason in dict.fromkeys(candidate.uncalibrated for candidate in result.candidates):
         if reason is not None:
             console.print(f"log10 LR '-': {printable(reason)}")

@@ -10,6 +10,7 @@ from PIL import Image
 from test_cli import run
 
 import boneprint
+from boneprint import show
 from boneprint.database import Database
 from boneprint.errors import BoneprintError
 from boneprint.probe import as_radiographs
@@ -133,3 +134,17 @@ def test_the_superimpose_command_draws_each_radiograph(bones_h5, probe_pngs, tmp
     assert abs((said["overlays"][1]["axis_deg"] - said["overlays"][0]["axis_deg"]) - 88.0) < 5.0
     for path in (out, tmp_path / "over-2.png"):
         assert Image.open(path).size[1] > 600
+
+
+def test_where_fingerprints_miss_most_bones_the_table_points_to_superimposition(bones_h5, both, capsys):
+    with Database.open(bones_h5) as database:
+        result = database.search(both, 2)
+    show.search_table(result)
+    assert "--superimpose" not in capsys.readouterr().out
+    (threshold,) = {candidate.threshold for candidate in result.candidates}
+    blunt = replace(threshold, false_non_match_rate=0.9)
+    blunted = replace(result, candidates=tuple(replace(each, threshold=blunt) for each in result.candidates))
+    show.search_table(blunted)
+    assert "--superimpose" in capsys.readouterr().out
+    show.search_table(blunted, likenesses=(0.8, 0.5))
+    assert "--superimpose" not in capsys.readouterr().out
