@@ -25,7 +25,7 @@ _LEAD = "A candidate is a lead for an examiner, not an identification."
 # Where more than so many comparisons of one bone are missed at the margin, candidates had better be laid over as well.
 _BLUNT = 0.5
 _LAY_OVER = (
-    "  fingerprints hardly tell such bones apart; --superimpose N ranks the first N by how well they agree with the X-rays"
+    "  fingerprints hardly tell such bones apart; --superimpose N ranks the first N by how well their edges agree"
 )
 
 

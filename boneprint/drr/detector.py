@@ -142,8 +142,8 @@ def _measured(integrals: Tensor, pixel_mm: float, exposure: Exposure, seed: int)
     if scattered is not None:
         signal = signal + exposure.scatter * blurred(scattered, exposure.scatter_mm / pixel_mm)
     least = torch.full_like(signal[0, 0], _LEAST_SIGNAL)
-    if exposure.is_noisy:
-        quanta = _open_beam_quanta(signal, integrals, pixel_mm, exposure)
+    quanta = _open_beam_quanta(signal, integrals, pixel_mm, exposure)
+    if quanta is not None:
         signal = torch.poisson(quanta * signal.clamp(min=0), generator=generator) / quanta
         least = 1 / quanta
     signal = blurred(signal, exposure.detector_blur_mm / pixel_mm)
@@ -155,14 +155,16 @@ def _measured(integrals: Tensor, pixel_mm: float, exposure: Exposure, seed: int)
     return -torch.log(signal if exposure.saturation is None else signal.clamp(max=exposure.saturation))
 
 
-def _open_beam_quanta(signal: Tensor, integrals: Tensor, pixel_mm: float, exposure: Exposure) -> Tensor:
-    """Per pixel, ().
+def _open_beam_quanta(signal: Tensor, integrals: Tensor, pixel_mm: float, exposure: Exposure) -> Tensor | None:
+    """Per pixel, (); None where none are counted.
 
     The chambers of an exposure control lie behind the part that is X-rayed: here, where at least half as much is
     absorbed as in its thicker tenth. They measure all that comes, scatter too, and what the shutters leave of it.
     """
     if exposure.quanta is not None:
         return torch.full_like(signal[0, 0], exposure.quanta)
+    if exposure.quanta_behind is None:
+        return None
     (thick,) = _quantiles(integrals, [_THICKER])
     behind = (integrals >= _CHAMBERS * thick).float()
     through = (signal * behind).sum() / behind.sum()

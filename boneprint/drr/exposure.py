@@ -167,8 +167,8 @@ class Exposure:
     def random(cls, seed: int) -> Exposure:
         """An exposure such as natural radiographs have, for line integrals: bone bright, no shutters in sight.
 
-        The seed decides dose (5,000 to 150,000 quanta per mm2 behind the object), blur (0.2 to 0.7 mm), scatter (0.05 to
-        0.35, smooth over 15 to 40 mm) and the gamma of the display (0.7 to 1.4).
+        The seed decides dose (5,000 to 150,000 quanta per mm2 behind the object), blur (0.2 to 0.7 mm), scatter (0.05
+        to 0.35, smooth over 15 to 40 mm) and the gamma of the display (0.7 to 1.4).
 
         A detector gets 1 to 5 uGy behind a patient in general radiography (J. A. Seibert and R. L. Morin, Pediatr.
         Radiol. 41, 573-581, 2011), which are some 30,000 photons per mm2 and uGy (IEC 62220-1, RQA 5), and counts a

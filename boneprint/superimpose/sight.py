@@ -11,10 +11,10 @@ from boneprint.errors import ReadError
 from boneprint.nouns import Radiograph
 from boneprint.superimpose.edges import FloatArray, coarser, edges
 
-# Pixels along a bone: as its enrolled grid has voxels, and where places are searched for. A pixel is no finer than CTs and
-# radiographs show: with 1.8, 1.2 and 0.9 mm the right one of six simulated bones (seed 31, 16 radiographs) was ahead of
-# the likest other one by 2.4, 3.6 and 4.2 standard deviations of its lead where they were vertebrae, by 1.9, 2.6 and 1.8
-# where they were hip bones.
+# Pixels along a bone: as its enrolled grid has voxels, and where places are searched for. A pixel is no finer than CTs
+# and radiographs show: with 1.8, 1.2 and 0.9 mm the right one of six simulated bones (seed 31, 16 radiographs) was
+# ahead of the likest other one by 2.4, 3.6 and 4.2 standard deviations of its lead where they were vertebrae,
+# by 1.9, 2.6 and 1.8 where they were hip bones.
 _FINE, _SEARCHED = 230, 58
 _FINEST_MM = 1.2
 # In-plane turns that are searched, degrees. Half a step moves a long bone's end by two searched pixels.
