@@ -1,6 +1,6 @@
 """Lay the candidates of a search over its radiographs, and rank them by how well their edges agree.
 
-A fingerprint finds a bone among thousands in milliseconds; superimposing takes some tenths of a second for each bone,
+A fingerprint finds a bone among thousands in milliseconds; superimposing takes half a second or a whole one a bone,
 and looks at what the fingerprint cannot keep. So the first narrows, and the second all but decides the order: a bone
 that a fit missed is told from strangers by its distance.
 """

@@ -24,7 +24,7 @@ _LEAST_SIGNAL = 2.0**-16
 _WIDE_PX = 8.0
 # exp(-x^2 / 2) is one part in a million at this x.
 _NEGLIGIBLE = 5.3
-# Where an exposure control measures: see `_open_beam_quanta`.
+# Where an exposure control measures (see `_open_beam_quanta`): chosen by hand, air beside the part does not count.
 _THICKER, _CHAMBERS = 0.9, 0.5
 # A sample of so many pixels tells a quantile of 0.2 % to within some 0.02 %.
 _QUANTILE_PIXELS = 65_536
