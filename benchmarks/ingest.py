@@ -72,7 +72,7 @@ def one_ct(folder: Path, runs: int) -> dict[str, object]:
         lap("stand up")
         views = drr.enrolment_views(upright, "x")
         lap("project")
-        embedder.embed(views, drr.canvas_of(upright, long=pose.long))
+        embedder.embed_views(views, drr.canvas_of(upright, long=pose.long))
         lap("embed")
         started, busy = time.perf_counter(), time.process_time()
         with boneprint.open(folder / f"{number}.h5", writable=True) as database:

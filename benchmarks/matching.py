@@ -18,7 +18,7 @@ from rendered_bones import load, write
 
 from boneprint import directions
 from boneprint.embed import Embedder, weights
-from boneprint.nouns import canvas_of_height
+from boneprint.nouns import Radiograph, canvas_of_height
 from boneprint.two_visits import SIDES, Arrays, all_round
 
 BOTH = " + ".join(SIDES)
@@ -117,13 +117,8 @@ def probed(paths: Sequence[Path], canvases_mm: Sequence[float], embedder: Embedd
 def _both(arrays: dict[str, NDArray[np.generic]] | None, canvas_mm: float, embedder: Embedder) -> torch.Tensor:
     if arrays is None:
         return torch.zeros(len(SIDES), int(embedder.card["dimension"]))
-    each = [
-        embedder.embed_tensors(
-            torch.from_numpy(arrays[side]).float()[None], float(arrays[f"{side}_mm"]), canvas_of_height(canvas_mm)
-        )[0]
-        for side in SIDES
-    ]
-    return torch.stack(each)
+    taken = [Radiograph(arrays[side].astype(np.float32), float(arrays[f"{side}_mm"]), None, side) for side in SIDES]
+    return torch.from_numpy(embedder.embed(taken, canvas_of_height(canvas_mm)))
 
 
 def distances(gallery: Gallery, probes: Probes) -> dict[str, NDArray[np.float64]]:

@@ -52,5 +52,5 @@ def views_of_ct(paths: Any, *, labels: Path | None = None, part: str | None = No
 
 def fingerprint(views: Sequence[Radiograph], canvas_heights_mm: Iterable[float], embedder: "Embedder") -> Fingerprint:
     """Embed the views of a CT on every canvas of a gallery that can hold them."""
-    made = probe.fingerprint(views, canvas_heights_mm, embedder)
+    made = probe.fingerprint(views, canvas_heights_mm, embedder, rendered=True)
     return replace(made, all_round=True, notes=tuple(dict.fromkeys(note for view in views for note in view.notes)))

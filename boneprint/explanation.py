@@ -1,5 +1,6 @@
 """Explain a probe: what its fingerprint rests on, and where it agrees with a candidate; drawn for an examiner."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from boneprint import embed
 from boneprint.database import Database
 from boneprint.embed import weights as weights_file
 from boneprint.embed.explain import Maps, explain, likeness, randomised
+from boneprint.embed.finder import GLANCES, VIEW_GLANCES, Glance
 from boneprint.embed.networks import Compact
 from boneprint.embed.preprocess import preprocess
 from boneprint.errors import BoneprintError
@@ -94,7 +96,9 @@ def of_pair(database: Database, probe: Radiograph, bone_id: str, *, weights: Pat
         probe=_pictured(network, Path(probe.source).name, seen, nearest),
         canvas_mm=canvas.height_mm,
         candidate=candidate,
-        view=None if again is None else _pictured(network, f"{bone_id}, {candidate.view}", _seen(again, canvas), own),
+        view=None
+        if again is None
+        else _pictured(network, f"{bone_id}, {candidate.view}", _seen(again, canvas), own, VIEW_GLANCES),
     )
 
 
@@ -145,9 +149,14 @@ def _fingerprint(network: Compact, seen: torch.Tensor) -> FloatArray:
     return vector
 
 
-def _pictured(network: Compact, name: str, seen: torch.Tensor, target: FloatArray | None) -> Pictured:
-    maps = explain(network, seen, target)
-    blank = explain(randomised(network, _BLANK_SEED), seen, target)
+def _pictured(
+    network: Compact,
+    name: str,
+    seen: torch.Tensor,
+    target: FloatArray | None,
+    glances: Sequence[Glance] = GLANCES,
+) -> Pictured:
+    maps, blank = (explain(each, seen, target, glances) for each in (network, randomised(network, _BLANK_SEED)))
     # Beside the bone both are empty, which is no likeness.
     bone = maps.marked
     return Pictured(name, maps.seen, maps, likeness(maps.grad_cam[bone], blank.grad_cam[bone]))

@@ -245,7 +245,7 @@ def enrol(specimen: Specimen, scan: Scan, place: Path, options: Options, embedde
     )
     return Enrolment(
         reference,
-        embedder.embed(views, canvas),
+        embedder.embed_views(views, canvas),
         np.array(drr.ENROLMENT_ANGLES, dtype=np.float32),
         tuple(png_bytes(view, bits=8) for view in views) if options.keep_views else (),
         Solid.of(upright).encoded() if options.keep_solids else b"",

@@ -90,6 +90,7 @@ def fingerprint(
     *,
     mirror: bool = False,
     angles_deg: Sequence[float] | None = None,
+    rendered: bool = False,
 ) -> Fingerprint:
     """Embed P radiographs of one bone on every canvas of a gallery that can hold what they show.
 
@@ -97,6 +98,7 @@ def fingerprint(
     ----------
     mirror : turn left and right round first, to look for the bone of the other side
     angles_deg : directions that they were taken from, about the long axis
+    rendered : they are views of a CT, and embedded as such
 
     Raises
     ------
@@ -114,7 +116,8 @@ def fingerprint(
     if mirror:
         radiographs = [replace(r, pixels=r.pixels[:, ::-1]) for r in radiographs]
         angles_deg = None if angles_deg is None else [-angle for angle in angles_deg]
-    vectors = {height: embedder.embed(radiographs, canvas_of_height(height)) for height in fitting}
+    embed = embedder.embed_views if rendered else embedder.embed
+    vectors = {height: embed(radiographs, canvas_of_height(height)) for height in fitting}
     return Fingerprint(vectors, embedder.id, angles_deg=None if angles_deg is None else tuple(angles_deg))
 
 

@@ -109,9 +109,10 @@ def _again(gallery: Gallery, row: int, embedder: "Embedder") -> Enrolment:
     # What was made anew from all sides may be more views than there were.
     known = len(views) == end - begin
     angles_deg = np.array(gallery.angles_deg[begin:end] if known else drr.ENROLMENT_ANGLES, dtype=np.float32)
+    embed = embedder.embed if reference.part == probe.XRAY else embedder.embed_views
     return Enrolment(
         replace(reference, canvas_mm=canvas.height_mm),
-        embedder.embed(views, canvas),
+        embed(views, canvas),
         angles_deg,
         tuple(pictures) if len(pictures) == len(views) else (),
         bytes(solid) if solid is not None else b"",

@@ -24,29 +24,58 @@ from boneprint.drr.ensemble import Ensemble, Looks, Miniature
 from boneprint.drr.geometry import turned_axes
 from boneprint.embed import weights
 from boneprint.embed.augment import augment
-from boneprint.embed.preprocess import canvas_pixels, normalise
+from boneprint.embed.finder import Lie
+from boneprint.embed.preprocess import canvas_pixels, framed
 from boneprint.embed.training import Lesson, Schedule
 from boneprint.errors import BoneprintError
 from boneprint.nouns import AIR_HU, Canvas, Volume, canvas_for, canvas_of_height
-from boneprint.simulate import BONES, TRAINING, Body, Condition, Scanner, family, individual
+from boneprint.simulate import BONES, HEALTHY, TRAINING, Body, Condition, Scanner, family, individual
 
-# How many of each kind there are for one femur. Lumps are no bones at all, and teach shape as such.
-SHARES = {"femur": 1.0, "tibia": 0.5, "humerus": 0.4, "radius": 0.3, "vertebra": 0.25, "hip": 0.3, "lump": 0.6}
+# How many of each kind there are for one femur. Lumps are no bones at all, and teach shape as such; pieces are the
+# upper or lower ends of long bones.
+PIECE = "piece"
+TRAINED = (*BONES, PIECE)
+SHARES = {
+    "femur": 1.0,
+    "tibia": 0.5,
+    "humerus": 0.4,
+    "radius": 0.3,
+    "vertebra": 1.0,
+    "hip": 1.0,
+    "lump": 0.6,
+    PIECE: 0.8,
+}
 _CATS = 0.3  # cats' femora for one human femur
 
 # How many lessons are on each kind, whatever there is of it: what is hard to tell apart needs as many as what is easy.
-_LESSONS = {"femur": 0.3, "tibia": 0.15, "humerus": 0.12, "radius": 0.08, "vertebra": 0.13, "hip": 0.13, "lump": 0.09}
+_LESSONS = {
+    "femur": 0.3,
+    "tibia": 0.15,
+    "humerus": 0.12,
+    "radius": 0.08,
+    "vertebra": 0.13,
+    "hip": 0.13,
+    "lump": 0.09,
+    PIECE: 0.09,
+}
 # Of the lessons of a second course one kind only is shown: bones of another kind are easily told apart, and teach
 # little.
 _ONE_KIND = 0.75
 
 _LONG = ("femur", "tibia", "humerus", "radius")
+# How much of a long bone a piece keeps; of more of it the pose would be a long bone's still.
+_PIECE_CHANCES = (0.6, 0.2, 0.2)
+_PIECES_OF = {"femur": (0.3, 0.42), "tibia": (0.2, 0.28), "humerus": (0.18, 0.25)}
+# People are numbered from here where they are not those whose whole bones are trained on.
+_CATS_FROM, _PIECES_FROM = 500_000, 700_000
 _HARM = 0.05  # of second scans have each of the conditions of `Condition.drawn`
 _SHARD = 32  # bodies in one file of the cache
 _SEEN_HU = -500.0
 
 # Pictures are larger than their canvas, by half a margin and by what a leaning limb takes.
-_PICTURE = {True: (240, 144), False: (188, 188)}
+_PICTURE = {True: (240, 144), False: (220, 220)}
+# Voxels of a miniature, in pixels of its canvas.
+_VOXEL = {True: 0.75, False: 0.9625}
 _KEPT_BACK = 0.06  # of people and families examine, and are not trained on
 _EXAMINATIONS = 12
 
@@ -67,7 +96,7 @@ class Recipe:
     families: int = 60
     siblings: int = 4
     sessions: int = 2
-    kinds: tuple[str, ...] = BONES
+    kinds: tuple[str, ...] = TRAINED
     cats: bool = True
 
     def __post_init__(self) -> None:
@@ -76,30 +105,51 @@ class Recipe:
                 f"training set of {self.people} people and {self.families} families of {self.siblings}: expected no "
                 "negative number, at least two of both together, and two siblings."
             )
-        if self.sessions not in (1, 2) or not self.kinds or not set(self.kinds) <= set(BONES):
+        if self.sessions not in (1, 2) or not self.kinds or not set(self.kinds) <= set(TRAINED):
             raise BoneprintError(
                 f"training set of {', '.join(self.kinds) or 'no kind'} in {self.sessions} sessions: expected kinds "
-                f"among {', '.join(BONES)}, and 1 or 2 sessions."
+                f"among {', '.join(TRAINED)}, and 1 or 2 sessions."
             )
 
-    def bodies(self) -> list[tuple[Body, int]]:
-        """Every body with the number of its family (-1 without)."""
+    def members(self) -> list["Member"]:
+        """Every bone of the training set."""
         groups = [(kind, "human", SHARES[kind]) for kind in self.kinds]
         if self.cats and "femur" in self.kinds:
             groups.append(("femur", "cat", _CATS))
-        listed: list[tuple[Body, int]] = []
+        listed: list[Member] = []
         families = 0
         for kind, species, share in groups:
-            first = 500_000 if species == "cat" else 0
-            numbers = range(first, first + round(share * self.people))
-            listed += [
-                (individual(self.seed, index, bone=kind, species=species, stream=TRAINING), -1) for index in numbers
-            ]
-            for index in range(round(share * self.families)):
-                members = family(self.seed, first + index, self.siblings, bone=kind, species=species)
-                listed += [(member, families) for member in members]
+            first = _PIECES_FROM if kind == PIECE else _CATS_FROM if species == "cat" else 0
+            for index in range(first, first + round(share * self.people)):
+                of, condition = _piece(self.seed, index) if kind == PIECE else (kind, HEALTHY)
+                body = individual(self.seed, index, bone=of, species=species, stream=TRAINING)
+                listed.append(Member(body, kind, condition))
+            for index in range(first, first + round(share * self.families)):
+                of, condition = _piece(self.seed, index) if kind == PIECE else (kind, HEALTHY)
+                siblings = family(self.seed, index, self.siblings, bone=of, species=species)
+                listed += [Member(body, kind, condition, families) for body in siblings]
                 families += 1
         return listed
+
+
+@dataclass(frozen=True)
+class Member:
+    """A bone to be trained on: what it counts as, what is left of it, and the number of its family (-1 without)."""
+
+    body: Body
+    kind: str
+    condition: Condition = HEALTHY
+    family: int = -1
+
+
+def _piece(seed: int, index: int) -> tuple[str, Condition]:
+    """A long bone, and which end of it is left."""
+    rng = np.random.default_rng((seed, index))
+    of = str(rng.choice(list(_PIECES_OF), p=_PIECE_CHANCES))
+    gone = 1 - float(rng.uniform(*_PIECES_OF[of]))
+    upper = rng.random() < 0.5
+    condition = Condition(missing_below=gone if upper else 0.0, missing_above=0.0 if upper else gone, seed=index)
+    return of, condition
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,13 +181,13 @@ class TrainingSet:
     def lesson(self, schedule: Schedule, step: int) -> Lesson:
         """The pictures of one step: half of the bones from whole families, the others each on its own."""
         rng = np.random.default_rng((schedule.seed, step))
-        allowed = ~self._kept_back(schedule)
+        allowed = ~self._kept_back(schedule) & self._of(schedule.form)
         kinds = np.unique(self.kinds[allowed])
         chances = np.array([_LESSONS.get(kind, 1.0) for kind in kinds.tolist()])
         of_kind = allowed & (self.kinds == rng.choice(kinds, p=chances / chances.sum()))
         of_form = allowed & (self.tall == (rng.random() < self.tall[of_kind].mean()))
         alone = of_form & of_kind
-        one_kind = schedule.settled and rng.random() < _ONE_KIND and np.count_nonzero(alone) > 1
+        one_kind = schedule.settled(step) and rng.random() < _ONE_KIND and np.count_nonzero(alone) > 1
         return self._lesson(np.flatnonzero(alone if one_kind else of_form), schedule, rng)
 
     def examinations(self, schedule: Schedule) -> list[Lesson]:
@@ -146,10 +196,14 @@ class TrainingSet:
         found = []
         for number in range(_EXAMINATIONS):
             rng = np.random.default_rng((schedule.seed, 1, number))
-            bones = np.flatnonzero(held & (self.tall == (number % 3 != 2)))
+            bones = np.flatnonzero(held & self._of(schedule.form or ("square" if number % 3 == 2 else "tall")))
             if len(bones) > 1:
                 found.append(self._lesson(bones, schedule, rng))
         return found
+
+    def _of(self, form: str | None) -> NDArray[np.bool_]:
+        """Which are seen on canvases of a form."""
+        return np.ones(len(self), dtype=bool) if form is None else self.tall == (form == "tall")
 
     def _kept_back(self, schedule: Schedule) -> NDArray[np.bool_]:
         """Every so many people and families; siblings stay together."""
@@ -208,9 +262,15 @@ class TrainingSet:
         pictures[taken], masks[taken] = augment(
             pictures[taken], paths[taken], leaning[taken], pixel_mm[taken], size, generator
         )
-        frames = normalise(pictures, size, masks[:, None])
+        frames, turned_back, middle = framed(pictures, size, masks[:, None])
         labels = torch.arange(len(chosen), device=on).repeat_interleave(each)
-        return Lesson(frames[:, :-1], F.avg_pool2d(frames[:, -1:], 2), labels)
+        # The middle of a bone is as far from that of its picture as this looks beside it.
+        moved = torch.from_numpy((-off / looks.pixel_mm[:, None]).astype(np.float32)).to(on)
+        row, column = ((side - 1) / 2 + moved[:, axis] for side, axis in zip(_PICTURE[tall], (1, 0)))
+        there = Lie(turned_back, *middle).to(Lie(leaning, row, column))
+        centre = Lie(torch.zeros_like(row), *(torch.full_like(row, (side - 1) / 2) for side in frames.shape[2:]))
+        lie = centre.moved(there)
+        return Lesson(frames[:, :-1], F.avg_pool2d(frames[:, -1:], 2), labels, lie)
 
 
 def build(
@@ -228,7 +288,7 @@ def build(
     BoneprintError
         If the folder holds the miniatures of another recipe.
     """
-    listed = recipe.bodies()
+    listed = recipe.members()
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
     said = json.dumps({"recipe": asdict(recipe), "boneprint": __version__, "kev": drr.ENROLMENT_ENERGY.value}, indent=1)
@@ -240,7 +300,7 @@ def build(
     starts = range(0, len(listed), _SHARD)
     shards = [folder / f"bodies-{number:04d}.npz" for number in range(len(starts))]
     jobs = [
-        ([body for body, _ in listed[start : start + _SHARD]], recipe.sessions, shard)
+        (listed[start : start + _SHARD], recipe.sessions, shard)
         for start, shard in zip(starts, shards)
         if not shard.exists()
     ]
@@ -249,8 +309,8 @@ def build(
         done += 1
         if report:
             report(min(done * _SHARD, len(listed)), len(listed))
-    families = np.array([number for _, number in listed], dtype=np.int64)
-    return _loaded(shards, families, np.array([body.bone for body, _ in listed]), repr(recipe))
+    families = np.array([member.family for member in listed], dtype=np.int64)
+    return _loaded(shards, families, np.array([member.kind for member in listed]), repr(recipe))
 
 
 def of_scans(scans: Iterable[tuple[Hashable, Volume]], origin: str, folder: Path) -> TrainingSet:
@@ -281,15 +341,15 @@ def of_scans(scans: Iterable[tuple[Hashable, Volume]], origin: str, folder: Path
     return _loaded(shards, np.full(len(shards), -1, dtype=np.int64), np.full(len(shards), ""), origin)
 
 
-def _made(jobs: list[tuple[list[Body], int, Path]], workers: int | None) -> Iterator[None]:
+def _made(jobs: list[tuple[list[Member], int, Path]], workers: int | None) -> Iterator[None]:
     with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=get_context("spawn")) as pool:
         yield from pool.map(_make_shard, jobs)
 
 
-def _make_shard(job: tuple[list[Body], int, Path]) -> None:
+def _make_shard(job: tuple[list[Member], int, Path]) -> None:
     torch.set_num_threads(1)
-    bodies, sessions, path = job
-    _write(path, [miniatures(body, sessions) for body in bodies])
+    members, sessions, path = job
+    _write(path, [miniatures(member.body, sessions, member.condition) for member in members])
 
 
 def _write(path: Path, bodies: list[Shard]) -> None:
@@ -331,8 +391,12 @@ def _loaded(shards: list[Path], families: NDArray[np.int64], kinds: NDArray[np.s
     )
 
 
-def miniatures(body: Body, sessions: int = 1) -> Shard:
+def miniatures(body: Body, sessions: int = 1, condition: Condition = HEALTHY) -> Shard:
     """Scan a body dry and coarsely, and find its pose in the first scan.
+
+    Parameters
+    ----------
+    condition : of the first scan; what is missing then is missing ever after
 
     Returns
     -------
@@ -340,11 +404,13 @@ def miniatures(body: Body, sessions: int = 1) -> Shard:
     a tall one
     """
     rng = np.random.default_rng(np.random.SeedSequence(body.entropy, spawn_key=(7,)))
-    length = body.shape["length_mm"]
-    long = body.bone in _LONG
+    left = 1 - condition.missing_below - condition.missing_above
+    length = left * body.shape["length_mm"]
+    long = body.bone in _LONG and condition == HEALTHY
     guess = canvas_for(1.05 * length, 0.45 * length if long else length, long=long)
-    step = (0.75 if long else 0.9) * guess.height_mm / canvas_pixels(guess)[0]
-    scan, placed = body.scan(Scanner((step,) * 3, soft_tissue_mm=0.0, blur_mm=0.35 * step, noise_hu=15.0))
+    step = _voxel_mm(guess, long)
+    dry = Scanner((step,) * 3, soft_tissue_mm=0.0, blur_mm=0.35 * step, noise_hu=15.0)
+    scan, placed = body.scan(dry, condition=condition)
     first, canvas, tall, to_own = _stood_up(scan)
     made = [first]
     for session in range(2, sessions + 1):
@@ -360,8 +426,11 @@ def miniatures(body: Body, sessions: int = 1) -> Shard:
         )
         # What is beside a bone is added to the picture (augment); here it would be taken for the bone.
         drawn = Condition.drawn(rng, share=_HARM, implants=body.implants)
-        condition = replace(drawn, neighbours=False)
-        again, moved = body.scan(scanner, session, condition=condition)
+        harm = replace(drawn, neighbours=False)
+        if condition != HEALTHY:
+            # What is left of a piece, and where it ends, stays as it was.
+            harm = replace(condition, erosion_mm=drawn.erosion_mm, osteoporosis=drawn.osteoporosis)
+        again, moved = body.scan(scanner, session, condition=harm)
         made.append(_cropped(again, to_own @ placed @ np.linalg.inv(moved)))
     return made, canvas.height_mm, tall
 
@@ -371,9 +440,13 @@ def _miniature(isolated: Volume) -> Shard:
     pose = bone.find_pose(isolated)
     extent = np.ptp(bone.extremes_mm(isolated, bone.BONY_HU) @ pose.axes.T, axis=0)
     canvas = _canvas(extent, pose.long)
-    step = (0.75 if pose.long else 0.9) * canvas.height_mm / canvas_pixels(canvas)[0]
+    step = _voxel_mm(canvas, pose.long)
     small, canvas, tall, _ = _stood_up(bone.upright(isolated, pose, step), pose)
     return [small], canvas.height_mm, tall
+
+
+def _voxel_mm(canvas: Canvas, long: bool) -> float:
+    return _VOXEL[long] * canvas.height_mm / canvas_pixels(canvas)[0]
 
 
 def _stood_up(scan: Volume, pose: bone.Pose | None = None) -> tuple[Miniature, Canvas, bool, NDArray[np.float64]]:

@@ -52,7 +52,7 @@ def test_a_cached_bone_has_the_fingerprints_of_its_radiographs(cache):
     arrays = rendered_bones.load(views)
     pictures = two_visits.all_round(arrays["pixels"].astype(np.float32))
     radiographs = [Radiograph(picture, float(arrays["spacing_mm"])) for picture in pictures]
-    expected = embedder.embed(radiographs, canvas_of_height(canvas_mm))
+    expected = embedder.embed_views(radiographs, canvas_of_height(canvas_mm))
     assert ((vectors[0].cpu().numpy() * expected).sum(axis=1) > 1 - 1e-3).all()
     # They are kept beside the views, and embedded anew when these are.
     again = matching.enrolled([views], embedder, ["femur"]).views[canvas_mm][1]

@@ -334,7 +334,7 @@ def test_half_precision_finds_the_same_bones_at_almost_the_same_distance(own, co
 
 
 def test_kept_views_show_the_candidate_when_its_ct_is_gone(cohort_dir, probe_pngs, tmp_path):
-    """Oracle: the picture, embedded as a radiograph, is what the view was enrolled as."""
+    """Oracle: the picture, embedded as a view, is what the view was enrolled as."""
     shutil.copytree(cohort_dir / TRUTH, tmp_path / "ct")
     with boneprint.open(tmp_path / "b.h5", writable=True) as database:
         database.ingest(tmp_path / "ct", keep_views=True)
@@ -345,7 +345,7 @@ def test_kept_views_show_the_candidate_when_its_ct_is_gone(cohort_dir, probe_png
         explained = explanation.of_pair(database, as_radiographs(probe_pngs["ap"])[0], best.reference.bone_id)
     view = enrolled_view(best)
     assert view.view == f"axis {best.angle_deg:03.0f}"
-    vector = load_embedder().embed([view], canvas_of_height(best.reference.canvas_mm))[0]
+    vector = load_embedder().embed_views([view], canvas_of_height(best.reference.canvas_mm))[0]
     own = gallery.rows.of(0)[np.flatnonzero(gallery.angles_deg == best.angle_deg)[0]]
     # What 255 grey values leave of a float picture; two bones lie some ten times as far apart.
     assert np.linalg.norm(vector - own) < 0.05

@@ -122,7 +122,7 @@ def test_a_specimen_is_rendered_and_fingerprinted_without_leaving_the_device(coa
     step = float(upright.spacing_mm[0])
     canvas = drr.canvas_of(upright, long=pose.long)
     embedder = load_embedder()
-    expected = embedder.embed(drr.enrolment_views(upright, "test"), canvas)
+    expected = embedder.embed_views(drr.enrolment_views(upright, "test"), canvas)
 
     values = drr.bone_mu_per_mm(upright.hu, drr.ENROLMENT_ENERGY)
     body = drr.TensorAbsorber.of(drr.Absorber.of_values(values, drr.own_axes(upright).affine), device)

@@ -36,8 +36,8 @@ def fingerprints(network, pictures):
         return network(pictures).numpy()
 
 
-@pytest.mark.parametrize(("size", "last"), [((224, 128), "reduce_tall"), ((176, 176), "reduce_square")])
-def test_the_shares_of_a_similarity_add_up_to_it(network, size, last):
+@pytest.mark.parametrize("size", [(224, 128), (208, 208)])
+def test_the_shares_of_a_similarity_add_up_to_it(network, size):
     """Oracle: the cosine of the network's own fingerprints."""
     pair = torch.rand(2, CHANNELS, *size, generator=torch.Generator().manual_seed(0))
     first, second = fingerprints(network, pair)
@@ -46,7 +46,7 @@ def test_the_shares_of_a_similarity_add_up_to_it(network, size, last):
     assert found.shares.sum() + found.remainder == pytest.approx(found.similarity, abs=1e-6)
     # What the network adds to every picture is its bias alone.
     with torch.inference_mode():
-        bias = float(getattr(network, last).bias @ torch.from_numpy(second))
+        bias = float(network.branch(pair).reduce.bias @ torch.from_numpy(second))
     length = bias / found.remainder
     assert length > 0
 
@@ -55,11 +55,11 @@ def test_grad_cam_is_the_published_formula(network, pictures):
     """Oracle: on this canvas nothing is pooled, so the slope of the score is the last matrix times the target."""
     target = fingerprints(network, pictures)[1]
     kept = []
-    handle = network.stages.register_forward_hook(lambda _, __, output: kept.append(output))
+    handle = network.tall.stages.register_forward_hook(lambda _, __, output: kept.append(output))
     fingerprints(network, pictures[:1])
     handle.remove()
     features = sum(kept)[0].numpy()  # of all glances
-    slope = (network.reduce_tall.weight.detach().numpy().T @ target).reshape(features.shape)
+    slope = (network.tall.reduce.weight.detach().numpy().T @ target).reshape(features.shape)
     cam = np.maximum((features * slope.mean(axis=(1, 2), keepdims=True)).sum(axis=0), 0)
     enlarged = torch.nn.functional.interpolate(torch.from_numpy(cam)[None, None], size=(192, 96), mode="bilinear")
     found = explain(network, pictures[0], target).grad_cam
@@ -71,13 +71,13 @@ def test_covering_what_a_map_points_at_costs_more_likeness_than_covering_what_it
     own = fingerprints(network, pictures)
     for picture, target in ((pictures[0], own[1]), (pictures[1], own[0])):
         found = explain(network, picture, target)
-        canvases = network.placed(picture[None])[:, 0].detach()
+        canvases = network.tall.placed(picture[None])[:, 0].detach()
         covered = []
         for row, column in np.ndindex(found.shares.shape):
             covered.append(canvases.clone())
             covered[-1][..., 16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = 0
         with torch.inference_mode():
-            likeness_left = network.embed(torch.stack(covered, dim=1)).numpy() @ target
+            likeness_left = network.tall.embed(torch.stack(covered, dim=1)).numpy() @ target
         lost = (found.similarity - likeness_left).reshape(found.shares.shape)
         strong = found.shares >= np.quantile(found.shares, 2 / 3)
         weak = found.shares <= np.quantile(found.shares, 1 / 3)
@@ -122,8 +122,8 @@ def test_weights_from_a_seed_come_again_and_leave_chance_alone(network):
     torch.manual_seed(5)
     first, second = randomised(network, 1), randomised(network, 1)
     assert torch.equal(torch.rand(3), expected)
-    assert torch.equal(first.reduce_tall.weight, second.reduce_tall.weight)
-    assert not torch.equal(first.reduce_tall.weight, network.reduce_tall.weight)
+    assert torch.equal(first.tall.reduce.weight, second.tall.reduce.weight)
+    assert not torch.equal(first.tall.reduce.weight, network.tall.reduce.weight)
 
 
 def bone_of(bones_h5, subject):

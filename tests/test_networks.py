@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from boneprint.embed.finder import place
+from boneprint.embed.finder import cut_out, lie_of_mark, tidied
 from boneprint.embed.networks import Compact
 from boneprint.embed.preprocess import CHANNELS
 from boneprint.embed.published import Reduced, load_published, network
@@ -200,18 +200,23 @@ def marked(*rectangles):
     return marks
 
 
+def placed(frames, marks):
+    mark = tidied(marks)
+    return cut_out(frames, mark, lie_of_mark(mark), (192, 96))
+
+
 BONE, LIMB_END, OTHER_HALF = (20, 80, 26, 36), (98, 102, 20, 44), (84, 106, 26, 36)
 
 
 def test_a_mark_apart_from_the_bone_and_much_smaller_moves_nothing():
     frames = torch.rand(1, 3, 224, 128)
-    alone, beside = (place(frames, marks, (192, 96)) for marks in (marked(BONE), marked(BONE, LIMB_END)))
+    alone, beside = (placed(frames, marks) for marks in (marked(BONE), marked(BONE, LIMB_END)))
     assert torch.allclose(alone, beside, atol=2e-3)
 
 
 def test_the_pieces_of_a_broken_bone_are_placed_together():
     frames = torch.rand(1, 3, 224, 128)
-    middle = place(frames, marked(BONE, OTHER_HALF), (192, 96))[0, 0, -1].sum(dim=1)
+    middle = placed(frames, marked(BONE, OTHER_HALF))[0, 0, -1].sum(dim=1)
     shown = torch.nonzero(middle > 1)
     assert float(shown.float().mean()) == pytest.approx((192 - 1) / 2, abs=4)
     assert shown.numel() > 1.9 * (OTHER_HALF[1] - BONE[0]) - 2 * (OTHER_HALF[0] - BONE[1]) - 6

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 # cortical bone and soft tissue; boneprint/drr/tables/attenuation.csv).
 _BONE_FACTORS = (2.56, 1.0, 0.61)
 _SOFT_PER_MM = (0.0285, 0.0217, 0.0193)
-_WHITE_SHARE = 0.995
+# Counted behind the bone: a third of what `drr.exposure` has at least, for scatter and grids take some of it.
+_QUANTA_PER_MM2 = (1_500.0, 150_000.0)
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def augment(
     signal = _transmitted(total, soft_mm, chance)
     signal = signal + chance.uniform(0, 0.5) * chance.happens(0.7) * _scattered(signal, chance)
     signal = _soften(signal, chance.uniform(0.0, 0.9))
-    quanta = torch.exp(chance.uniform(math.log(300.0), math.log(20_000.0)))
+    behind = (signal * mask).sum(dim=(1, 2), keepdim=True) / mask.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    dose = torch.exp(chance.uniform(*(math.log(each) for each in _QUANTA_PER_MM2)))
+    quanta = dose * pixel_mm[:, None, None] ** 2 / behind.clamp(min=1e-6)
     noise = chance.normal(*bone.shape[1:])
     coarse = F.avg_pool2d(F.pad(noise[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)[:, 0] * 2
     noise = torch.where(chance.happens(0.5) > 0, noise, coarse)
@@ -90,7 +93,7 @@ def augment(
     )
     image = -torch.log(signal)
     image = image + _marker(bone.shape, pixel_mm, chance) * image.amax(dim=(1, 2), keepdim=True)
-    image = _displayed(image, chance)
+    image = _displayed(image, mask, chance)
     return _shuttered(image, chance), mask
 
 
@@ -151,9 +154,7 @@ def _transmitted(bone: torch.Tensor, soft_mm: torch.Tensor, chance: Chance) -> t
         weight / total * torch.exp(-factor * bone - per_mm * soft_mm)
         for weight, factor, per_mm in zip(weights, _BONE_FACTORS, _SOFT_PER_MM)
     ]
-    signal = parts[0] + parts[1] + parts[2]
-    # The exposure is set for the object, not for air.
-    return signal / signal.amin(dim=(1, 2), keepdim=True).clamp(min=1e-6).pow(chance.uniform(0.3, 0.9))
+    return torch.stack(parts).sum(dim=0)
 
 
 def _scattered(signal: torch.Tensor, chance: Chance) -> torch.Tensor:
@@ -186,7 +187,7 @@ def _marker(shape: torch.Size, pixel_mm: torch.Tensor, chance: Chance) -> torch.
     return ball * chance.happens(0.12) * chance.uniform(0.5, 1.5)
 
 
-def _displayed(image: torch.Tensor, chance: Chance) -> torch.Tensor:
+def _displayed(image: torch.Tensor, mask: torch.Tensor, chance: Chance) -> torch.Tensor:
     """Look-up curves: the detector's signal, power law, and the S-shape of film and viewer presets."""
     low = image.amin(dim=(1, 2), keepdim=True)
     image = image - low
@@ -197,9 +198,10 @@ def _displayed(image: torch.Tensor, chance: Chance) -> torch.Tensor:
     image = (image / image.amax(dim=(1, 2), keepdim=True).clamp(min=1e-6)) ** chance.uniform(0.6, 1.6)
     curve = torch.sigmoid(chance.uniform(4, 9) * (image - chance.uniform(0.35, 0.6)))
     image = torch.where(chance.happens(0.25) > 0, curve - curve.amin(dim=(1, 2), keepdim=True), image)
-    # A window that is too narrow burns the brightest parts out.
-    ceiling = torch.where(chance.happens(0.2) > 0, chance.uniform(0.7, 1.0), torch.ones_like(low))
-    return torch.minimum(image, ceiling * image.amax(dim=(1, 2), keepdim=True))
+    # A window that is too narrow burns out the brightest parts of the bone.
+    lowest = torch.where(mask > 0, image, torch.inf).amin(dim=(1, 2), keepdim=True)
+    ceiling = torch.lerp(lowest, image.amax(dim=(1, 2), keepdim=True), chance.uniform(0.6, 1.0))
+    return torch.where(chance.happens(0.2) > 0, torch.minimum(image, ceiling), image)
 
 
 def _shuttered(image: torch.Tensor, chance: Chance) -> torch.Tensor:

@@ -7,8 +7,9 @@ from typing import Any
 
 from boneprint.errors import BoneprintError
 
-FORMAT = 1
-SHIPPED = Path(__file__).parent / "shipped" / "compact-5"
+# 2: a branch of the network for each form of canvas, and edges alone on square ones.
+FORMAT = 2
+SHIPPED = Path(__file__).parent / "shipped" / "compact-6"
 
 
 def read_card(weights: Path = SHIPPED) -> dict[str, Any]:
@@ -29,7 +30,10 @@ def read_card(weights: Path = SHIPPED) -> dict[str, Any]:
     try:
         card = dict(json.loads(path.read_text()))
         if card["format"] != FORMAT:
-            raise BoneprintError(f"{path}: card format {card['format']!r}, expected {FORMAT}; update boneprint.")
+            raise BoneprintError(
+                f"{path}: card format {card['format']!r}, expected {FORMAT}: weights of another version of boneprint, "
+                "to which pictures look otherwise. Use that version, or train them again."
+            )
         _ = card["name"], card["weights_sha256"], int(card["dimension"])
     except (ValueError, KeyError, TypeError) as error:
         raise BoneprintError(

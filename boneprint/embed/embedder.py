@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from boneprint.embed import weights
 from boneprint.embed.card import SHIPPED, embedder_id, read_card
 from boneprint.embed.cohort import read_cohort
+from boneprint.embed.finder import GLANCES, VIEW_GLANCES, Glance
+from boneprint.embed.networks import Compact
 from boneprint.embed.preprocess import canvas_pixels, normalise, place_all, preprocess
 from boneprint.nouns import Canvas, Radiograph
 
@@ -35,7 +37,7 @@ class Embedder:
         self._network = weights.ready(network, self._device)
 
     def embed(self, radiographs: Sequence[Radiograph], canvas: Canvas) -> NDArray[np.float32]:
-        """Fingerprint each view.
+        """Fingerprint natural radiographs.
 
         Parameters
         ----------
@@ -51,15 +53,15 @@ class Embedder:
         ReadError
             If a pixel spacing is unknown or absurd.
         """
-        images = preprocess(radiographs, canvas)
-        with torch.inference_mode():
-            parts = [self._network(part.to(self._device)).float().cpu() for part in torch.split(images, _BATCH)]
-        vectors: NDArray[np.float32] = torch.cat(parts).numpy()
-        return vectors
+        return self._embedded(preprocess(radiographs, canvas), GLANCES)
+
+    def embed_views(self, views: Sequence[Radiograph], canvas: Canvas) -> NDArray[np.float32]:
+        """Fingerprint what was rendered of a CT, as `embed` but with fewer glances: they are many, and clean."""
+        return self._embedded(preprocess(views, canvas), VIEW_GLANCES)
 
     @torch.inference_mode()
     def embed_tensors(self, images: torch.Tensor, spacing_mm: float, canvas: Canvas) -> torch.Tensor:
-        """Fingerprint views that a device has rendered, without bringing them to the host.
+        """As `embed_views`, of views that a device has rendered, without bringing them to the host.
 
         Parameters
         ----------
@@ -72,7 +74,19 @@ class Embedder:
         """
         placed = place_all(images.to(self._device), spacing_mm, canvas)
         parts = torch.split(placed, _BATCH)
-        return torch.cat([self._network(normalise(part, canvas_pixels(canvas))).float() for part in parts])
+        return torch.cat([self._fingerprints(normalise(part, canvas_pixels(canvas)), VIEW_GLANCES) for part in parts])
+
+    @torch.inference_mode()
+    def _embedded(self, images: torch.Tensor, glances: Sequence[Glance]) -> NDArray[np.float32]:
+        parts = [self._fingerprints(part.to(self._device), glances).cpu() for part in torch.split(images, _BATCH)]
+        vectors: NDArray[np.float32] = torch.cat(parts).numpy()
+        return vectors
+
+    def _fingerprints(self, frames: torch.Tensor, glances: Sequence[Glance]) -> torch.Tensor:
+        # S1's networks have no finder, and look once.
+        network = self._network
+        vectors: torch.Tensor = network(frames, glances) if isinstance(network, Compact) else network(frames)
+        return vectors.float()
 
 
 def load_embedder(path: Path = SHIPPED) -> Embedder:

@@ -1,5 +1,6 @@
 """Where in a picture a network finds what makes it like a fingerprint: Grad-CAM, and the similarity taken apart."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from boneprint.embed.finder import GLANCES, Glance
 from boneprint.embed.networks import Compact
 
 FloatArray = NDArray[np.float32]
@@ -35,7 +37,9 @@ class Maps:
     marked: NDArray[np.bool_]
 
 
-def explain(network: Compact, image: torch.Tensor, target: FloatArray | None = None) -> Maps:
+def explain(
+    network: Compact, image: torch.Tensor, target: FloatArray | None = None, glances: Sequence[Glance] = GLANCES
+) -> Maps:
     """Map what makes a picture like a target fingerprint.
 
     Grad-CAM needs a score to explain; S1 took a bone's class. A fingerprint network has no classes: here it is the
@@ -46,6 +50,7 @@ def explain(network: Compact, image: torch.Tensor, target: FloatArray | None = N
     network : in evaluation mode
     image : (CHANNELS, H, W), as ``preprocess`` makes it
     target : (D,) unit vector; by default the picture's own fingerprint
+    glances : those that the picture was embedded with
 
     References
     ----------
@@ -53,11 +58,12 @@ def explain(network: Compact, image: torch.Tensor, target: FloatArray | None = N
     similarity networks", WACV 2019: where all that follows the last feature map is linear, a similarity is a sum over
     its places.
     """
-    canvases = network.placed(image[None].to(network.stem.weight.device))[:, 0].detach()
+    branch = network.branch(image)
+    canvases = branch.placed(image[None].to(branch.stem.weight.device), glances)[:, 0].detach()
     with torch.enable_grad():
         # A slope is wanted for the features, whatever was said of the weights.
-        features = network.features(canvases).detach().requires_grad_()
-        raw = network.reduced(features).sum(dim=0)
+        features = branch.features(canvases).detach().requires_grad_()
+        raw = branch.reduced(features).sum(dim=0)
     length = raw.detach().norm()
     wanted = (
         raw.detach() / length
@@ -85,13 +91,15 @@ def explain(network: Compact, image: torch.Tensor, target: FloatArray | None = N
 
 
 def randomised(network: Compact, seed: int) -> Compact:
-    """A network of the same form that has learnt nothing but where the bone is: weights as before training."""
+    """A network of the same form that has learnt where a bone is and how it lies, and no more: weights from chance."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         blank = Compact(network.dimension, network.depth)
-    blank.glances = network.glances
-    blank.finder.load_state_dict(network.finder.state_dict())
-    return blank.to(network.stem.weight.device).eval()
+    for learnt, unlearnt in zip(network.branches(), blank.branches()):
+        unlearnt.finder.load_state_dict(learnt.finder.state_dict())
+        if learnt.leveller is not None and unlearnt.leveller is not None:
+            unlearnt.leveller.load_state_dict(learnt.leveller.state_dict())
+    return blank.to(network.tall.stem.weight.device).eval()
 
 
 def likeness(first: FloatArray, second: FloatArray) -> float:

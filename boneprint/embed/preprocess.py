@@ -14,9 +14,14 @@ from boneprint.errors import ReadError
 from boneprint.nouns import Radiograph
 from boneprint.nouns.canvas import Canvas
 
-# Pixels of a canvas: about 18,000 whatever its form, so that every view costs the same.
+# Pixels of a canvas.
 _LONG_PIXELS = (192, 96)
-_SQUARE_PIXELS = (144, 144)
+_SQUARE_PIXELS = (176, 176)
+
+# Edges are what differs from its surroundings so many pixels around, by the strength of such differences in so many
+# pixels around, and a share of that of the whole picture. On a square canvas three sizes of them are all that is left
+# of a picture: what is wide or bright in a trunk is not the bone.
+_FINE, _SIZES = (5, 9, 0.3), ((5, 9, 0.2), (12, 20, 0.2), (24, 36, 0.2))
 
 # A pedestal is what is wider than so many pixels. On the canvas of a human femur the first is 85 mm, where the shaft is
 # 30 mm, the condyles 80 mm and a thigh 120 to 150 mm wide; the second is 41 mm: no limb is as narrow, but of wide bone
@@ -42,6 +47,11 @@ def frame_pixels(canvas: Canvas) -> tuple[int, int]:
     """(H, W) of what a network is given: a canvas with a margin all round."""
     height, width = canvas_pixels(canvas)
     return height + 2 * MARGIN, width + 2 * MARGIN
+
+
+def is_tall(pictures: torch.Tensor) -> bool:
+    """Whether pictures (..., H, W) are of the tall form: more than 5 : 4."""
+    return 4 * pictures.shape[-2] > 5 * pictures.shape[-1]
 
 
 def preprocess(radiographs: Sequence[Radiograph], canvas: Canvas) -> torch.Tensor:
@@ -104,20 +114,38 @@ def normalise(images: torch.Tensor, size: tuple[int, int], also: torch.Tensor | 
     Returns
     -------
     (N, CHANNELS + K, H + margins, W + margins) float32, about the middle of its edges; a long bone stands upright
-        Channels 0 and 1: bone without the wide and without the narrow pedestal; 1 is the 99.5th percentile, clipped at
-        1.5. Channel 2: edges, measured against the strength of the edges around them, within -1..1: no exposure, and
-        hardly any soft tissue, is left in them.
+        On a tall canvas channels 0 and 1 are bone without the wide and without the narrow pedestal; 1 is the 99.5th
+        percentile, clipped at 1.5. Channel 2: edges, measured against the strength of the edges around them, within
+        -1..1: no exposure, and hardly any soft tissue, is left in them. On a square canvas all channels are such edges,
+        from fine to coarse.
     """
-    bones = [F.relu(images - _pedestal(images, pixels)) for pixels in _PEDESTAL_PIXELS]
-    channels = torch.stack([*bones, _edges(images)], dim=1)
+    return framed(images, size, also)[0]
+
+
+def framed(
+    images: torch.Tensor, size: tuple[int, int], also: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """As `normalise`, with the lean (N,) in radians that was taken away, and the row and column (N,) that came there.
+
+    What was at that row and column of a picture is in the middle of its frame.
+    """
+    if size[0] > size[1]:
+        bones = [F.relu(images - _pedestal(images, pixels)) for pixels in _PEDESTAL_PIXELS]
+        # What is bright tells how the bone leans; a limb that goes on beyond it is bright as well, but has no edges
+        # there.
+        lean, _ = direction(_weight(bones[0]))
+        edges = _edges(images, *_FINE)
+        channels = torch.stack([*bones, edges], dim=1)
+    else:
+        bones = []
+        channels = torch.stack([_edges(images, *each) for each in _SIZES], dim=1)
+        lean, edges = images.new_zeros(len(images)), channels[:, 0]
     if also is not None:
         channels = torch.cat([channels, also], dim=1)
-    # What is bright tells how the bone leans; a limb that goes on beyond it is bright as well, but has no edges there.
-    lean, _ = direction(_weight(bones[0]))
-    _, centre = direction(channels[:, 2].clamp(min=0) ** 2 + 1e-6)
-    framed = turned(channels, lean, centre, (size[0] + 2 * MARGIN, size[1] + 2 * MARGIN))
-    bright = [(framed[:, [i]] / _white(framed[:, i])[:, None]).clamp(max=1.5) for i in range(len(bones))]
-    return torch.cat([*bright, framed[:, len(bones) :]], dim=1)
+    _, centre = direction(edges.clamp(min=0) ** 2 + 1e-6)
+    frames = turned(channels, lean, centre, (size[0] + 2 * MARGIN, size[1] + 2 * MARGIN))
+    bright = [(frames[:, [i]] / _white(frames[:, i])[:, None]).clamp(max=1.5) for i in range(len(bones))]
+    return torch.cat([*bright, frames[:, len(bones) :]], dim=1), lean, centre
 
 
 def _pedestal(images: torch.Tensor, pixels: int) -> torch.Tensor:
@@ -138,12 +166,12 @@ def _maximum(images: torch.Tensor, reach: int) -> torch.Tensor:
     return F.max_pool2d(F.max_pool2d(padded, (1, 2 * reach + 1), 1), (2 * reach + 1, 1), 1)
 
 
-def _edges(images: torch.Tensor) -> torch.Tensor:
+def _edges(images: torch.Tensor, near: int, around: int, share: float) -> torch.Tensor:
     """Band-passed picture over its own local strength: (N, h, w) in -1..1."""
     fine = F.avg_pool2d(F.pad(images[:, None], (1, 1, 1, 1), mode="replicate"), 3, 1)
-    band = fine - _broad(fine, 5)
-    strength = _broad(band**2, 9).sqrt()
-    floor = 0.3 * band.square().mean(dim=(2, 3), keepdim=True).sqrt() + 1e-6
+    band = fine - _broad(fine, near)
+    strength = _broad(band**2, around).sqrt()
+    floor = share * band.square().mean(dim=(2, 3), keepdim=True).sqrt() + 1e-6
     return (band / (strength + floor) / 3).clamp(-1, 1)[:, 0]
 
 
@@ -153,7 +181,7 @@ def _broad(images: torch.Tensor, reach: int) -> torch.Tensor:
     around = max(1, round(reach / 4))
     for _ in range(2):
         padded = F.pad(quarter, (around, around, around, around), mode="replicate")
-        quarter = F.avg_pool2d(padded, 2 * around + 1, 1)
+        quarter = F.avg_pool2d(F.avg_pool2d(padded, (1, 2 * around + 1), 1), (2 * around + 1, 1), 1)
     return F.interpolate(quarter, size=images.shape[2:], mode="bilinear", align_corners=False)
 
 

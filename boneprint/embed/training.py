@@ -17,13 +17,18 @@ from safetensors.torch import save_file
 from torch import nn
 
 from boneprint.embed import weights
+from boneprint.embed.finder import Lie, cut_out, tidied
 from boneprint.embed.losses import MINING, supervised_contrastive, triplet
-from boneprint.embed.networks import Compact
+from boneprint.embed.networks import Branch, Compact
 from boneprint.embed.published import network as network_named
 from boneprint.errors import BoneprintError
 
 LOSSES = ("contrastive", "triplet")
-_MARK_WEIGHT = 0.5  # of the finder's loss beside that of the fingerprints
+FORMS = ("tall", "square")
+# Of the losses of finder and leveller beside that of the fingerprints.
+_MARK_WEIGHT, _LIE_WEIGHT = 0.5, 0.1
+_ARM_PX = 60.0  # what lies so far from the middle shows how far a bone is turned
+_AGREED = 0.25  # weight of where a bone lies, beside that all pictures of it say the same
 _LOG = ("step", "loss", "batch_rank1", "exam_loss", "exam_rank1", "seconds")
 
 
@@ -36,11 +41,13 @@ class Lesson:
     frames : (N, CHANNELS, H, W) float32, as ``normalise`` makes them
     marks : (N, 1, H / 2, W / 2) float32, share of each pixel that shows the bone
     labels : (N,) bone of each row
+    lie : how each bone lies in its frame
     """
 
     frames: torch.Tensor
     marks: torch.Tensor
     labels: torch.Tensor
+    lie: Lie
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,10 @@ class Schedule:
     spreads_deg : how far the views of one bone lie from its direction at most, one of these in each step: a gallery
         holds a view every few degrees and a probe need only resemble its neighbours; two probes may lie further apart
     frontal_share : of the steps look from AP, ML, PA or LM
-    settled : a second course, from weights that are good already: most lessons show one kind of bone, and
-        normalisation keeps the statistics of the weights it started from, for such lessons have others than a gallery
+    settled_from : step from which most lessons show one kind of bone, and normalisation keeps the statistics it has,
+        for such lessons have others than a gallery; None: there is no such second course. 0 wants weights that are
+        good already
+    form : "tall" or "square": lessons on such canvases only, the other branch keeps its weights; None: on both
     check_every : steps between examinations on bones kept back; 0: no bone is kept back
     patience : examinations without a better one until training stops early; 0: it goes on to the end
     threads : sums in another order give other weights, so their number belongs to the recipe; the next batch is made
@@ -84,10 +93,15 @@ class Schedule:
     mining: str = "batch-hard"
     spreads_deg: tuple[float, ...] = (6.0, 22.0)
     frontal_share: float = 0.5
-    settled: bool = False
+    settled_from: int | None = None
+    form: str | None = None
     check_every: int = 200
     patience: int = 0
     threads: int = 1
+
+    def settled(self, step: int) -> bool:
+        """Whether a step belongs to the second course."""
+        return self.settled_from is not None and step >= self.settled_from
 
     def __post_init__(self) -> None:
         if min(self.steps, self.warmup + 1) < 1 or self.bones < 2 or self.views < 2:
@@ -95,11 +109,13 @@ class Schedule:
                 f"schedule of {self.steps} steps with {self.bones} bones x {self.views} views: expected at least one "
                 "step, two bones and two views of each."
             )
-        if self.settled and not self.published:
+        if self.settled_from == 0 and not self.published:
             raise BoneprintError(
                 "a settled course without weights to start from: normalisation would never learn its statistics. "
                 "Name them with --start-from."
             )
+        if self.form not in (None, *FORMS):
+            raise BoneprintError(f"canvases of form '{self.form}': expected {' or '.join(FORMS)}, or none for both.")
         if self.loss not in LOSSES or self.mining not in MINING:
             raise BoneprintError(
                 f"loss '{self.loss}' with mining '{self.mining}': expected one of {', '.join(LOSSES)}, and one of "
@@ -156,7 +172,7 @@ def train(
     started = time.perf_counter()
     for step, lesson in enumerate(_lessons(data, schedule, first), first):
         network.train()
-        if schedule.settled:
+        if schedule.settled(step):
             _settle(network)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, schedule)
@@ -226,20 +242,52 @@ def _judged(
     """The loss of a batch, and its fingerprints."""
     frames = lesson.frames.to(device).contiguous(memory_format=torch.channels_last)
     labels = lesson.labels.to(device)
-    marked = None
     # bfloat16 and channels last: with the first, smaller network 0.37 s of CPU a step instead of 0.92.
     with torch.autocast(device.type, dtype=torch.bfloat16):
         if isinstance(network, Compact):
-            vectors, marked = network.find_and_embed(frames)
+            vectors, beside = _found_and_embedded(network.branch(frames), frames, lesson, labels)
         else:
-            vectors = network(frames)
+            vectors, beside = network(frames), torch.zeros((), device=device)
     if schedule.loss == "contrastive":
         loss = supervised_contrastive(vectors, labels, schedule.temperature)
     else:
         loss = triplet(vectors, labels, schedule.margin, schedule.squared, schedule.mining)
-    if marked is not None:
-        loss = loss + _MARK_WEIGHT * F.binary_cross_entropy_with_logits(marked.float(), lesson.marks.to(device))
-    return loss, vectors
+    return loss + beside, vectors
+
+
+def _found_and_embedded(
+    branch: Branch, frames: torch.Tensor, lesson: Lesson, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fingerprints by one straight look, and the losses of finder and leveller."""
+    marked = branch.finder(frames)
+    mark = tidied(marked)
+    guess, *better = branch.lies(frames, mark)
+    lie = better[-1] if better else guess
+    (canvas,) = cut_out(frames, mark, lie, branch.form.look)
+    loss = _MARK_WEIGHT * F.binary_cross_entropy_with_logits(marked.float(), lesson.marks.to(frames.device))
+    true = Lie(*(each.to(frames.device) for each in lesson.lie))
+    for each in better:
+        loss = loss + _LIE_WEIGHT / len(better) * misplaced(each.to(true), labels)
+    return branch.embed(canvas[None]), loss
+
+
+def misplaced(by: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """How far bones lie from where they were found, in pixels, softly: above all, how far pictures of one disagree.
+
+    What has no upright, a lump or a head, can only be put the same way each time.
+
+    Parameters
+    ----------
+    by : (N, 3) radians and pixels, as `Lie.to` returns it
+    labels : (N,) bone of each row, 0 to the number of bones
+    """
+    pixels = by * by.new_tensor([_ARM_PX, 1.0, 1.0])
+    bones = int(labels.max()) + 1
+    mean = pixels.new_zeros(bones, 3).index_add(0, labels, pixels)
+    mean = mean / torch.bincount(labels, minlength=bones)[:, None]
+    apart = pixels - mean[labels]
+    zero = torch.zeros_like(pixels)
+    return F.smooth_l1_loss(apart, zero) + _AGREED * F.smooth_l1_loss(pixels, zero)
 
 
 @torch.no_grad()

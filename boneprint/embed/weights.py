@@ -9,7 +9,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from boneprint.embed.card import read_card, sha256_of, weights_path, write_card
-from boneprint.embed.finder import STRAIGHT, Glance
 from boneprint.embed.networks import Compact
 from boneprint.embed.norms import fold
 from boneprint.embed.published import network
@@ -27,7 +26,7 @@ def save(trained: nn.Module, path: Path, card: dict[str, Any]) -> None:
     save_file(half, written)
     written.chmod(0o644)  # safetensors keeps its files to their owner
     written.replace(weights_path(path))
-    write_card(path, card | (_form(trained) if isinstance(trained, Compact) else {}))
+    write_card(path, card | ({"depth": trained.depth} if isinstance(trained, Compact) else {}))
 
 
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -46,21 +45,14 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
             f"{file}: SHA-256 {found[:12]}..., its card expects {card['weights_sha256'][:12]}...; "
             "copy both files again, together."
         )
-    depth = int(card.get("depth", 2))  # the cards of compact-1 to 3 do not say it
+    depth = int(card.get("depth", 0))  # of the compact network alone
     empty = network(card.get("architecture", "compact").lower(), dimension=int(card["dimension"]), depth=depth)
     try:
         empty.load_state_dict(load_file(file))
     except (SafetensorError, RuntimeError) as error:
         said = str(error).splitlines()[0]
         raise BoneprintError(f"{file}: not the weights of this network ({said}); copy them again.") from error
-    if isinstance(empty, Compact):
-        empty.glances = tuple(Glance(*each) for each in card.get("glances", [STRAIGHT]))
     return empty.float().eval(), card
-
-
-def _form(network: Compact) -> dict[str, Any]:
-    """What a card says of a network beside its weights."""
-    return {"depth": network.depth, "glances": [list(glance) for glance in network.glances]}
 
 
 def ready(network: nn.Module, where: torch.device) -> nn.Module:
