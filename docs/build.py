@@ -128,22 +128,31 @@ def figures() -> str:
 
 def every_figure() -> str:
     """All that benchmarks/identify.py found, as tables: by fingerprint, and laid over."""
-    result, laid = _result("identify"), _result("identify-superimposed")
+    result = _result("identify")
     by_fingerprint = [row for kind, found in result["kinds"].items() for row in _found(kind, found["probed"], found)]
-    # Another time, and perhaps by other weights.
-    said = (
-        f"The first bones found by `{laid['embedder']}` laid over the radiograph (`search --superimpose`) and ranked "
-        "by how well their edges agree; those that are not laid over count as no match. Command: `python "
-        f"benchmarks/identify.py {laid['bones']} --name identify-superimposed`; seed {laid['seed']}."
-    )
-    over = [
-        row for kind, found in laid["kinds"].items() for row in _found(kind, found["probed"], found["superimposed"])
-    ]
     again = (
         "Bones, conditions, command and columns are those of the [README](../README.md). AP | ML: joined, as in S1, "
         "both halves a quarter of a turn apart to the degree."
     )
-    return "\n".join([again, "", *_table(by_fingerprint), "", textwrap.fill(said, 128), "", *_table(over)])
+    return "\n".join([again, "", *_table(by_fingerprint), *_every_figure_laid_over()])
+
+
+def _every_figure_laid_over() -> list[str]:
+    """The same of what was laid over: at several times, and perhaps by other weights; of a kind the last time."""
+    lines: list[str] = []
+    shown: set[str] = set()
+    for name in ("identify-superimposed-square", "identify-superimposed"):
+        laid = _result(name)
+        said = (
+            f"The first bones found by `{laid['embedder']}` laid over the radiograph (`search --superimpose`) and "
+            "ranked by how well their edges agree; those that are not laid over count as no match. Command: `python "
+            f"benchmarks/identify.py {laid['bones']} --name {name}`; seed {laid['seed']}."
+        )
+        new = {kind: found for kind, found in laid["kinds"].items() if kind not in shown}
+        shown |= new.keys()
+        rows = [row for kind, found in new.items() for row in _found(kind, found["probed"], found["superimposed"])]
+        lines += ["", textwrap.fill(said, 128), "", *_table(rows)]
+    return lines
 
 
 def _result(name: str) -> dict[str, Any]:
