@@ -42,8 +42,8 @@ def model_card() -> str:
             "## Training\n",
             f"Data: {training['data']}; {training['bodies']} bodies, rendered and augmented anew at every use "
             f"([how](training.md)). boneprint {training['boneprint']}, torch {training['torch']}, "
-            f"{training['machine']}, {training['seconds'] / 60:.0f} minutes, {training['date']}. Train it again with "
-            f"`boneprint train -o {card['name']} --cache FOLDER`. {training.get('note', '')}\n",
+            f"{training['machine']}, {training['seconds'] / 60:.0f} minutes, {training['date']}. "
+            f"{training.get('note', '')}\n",
             "| setting | value |\n|---|---|",
             settings + "\n",
             "Learning curve, on simulated bones kept back (loss, and share of pictures whose nearest other one is of "

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 # cortical bone and soft tissue; boneprint/drr/tables/attenuation.csv).
 _BONE_FACTORS = (2.56, 1.0, 0.61)
 _SOFT_PER_MM = (0.0285, 0.0217, 0.0193)
-# Counted behind the bone: a third of what `drr.exposure` has at least, for scatter and grids take some of it.
+# Counted behind the bone: down to a third of the least that `drr.exposure` has behind the part, as a wider range.
 _QUANTA_PER_MM2 = (1_500.0, 150_000.0)
 
 

@@ -20,8 +20,9 @@ class Form(NamedTuple):
     levelled: bool
 
 
-# A tall canvas is looked at whole. Of a square one the margin is left out (`drr.canvas_of` leaves an eleventh at
-# least), and as no shaft shows where up is, how the bone lies is learnt.
+# A tall canvas is looked at whole. Of a square one the middle ten elevenths are: of 100 hip bones of the benchmark's
+# seed 31, 7 reach beyond them, by 3 % of the canvas at either end at most, and no vertebra. As no shaft shows where up
+# is, how the bone lies is learnt.
 TALL: Final = Form((192, 96), (12, 6), levelled=False)
 SQUARE: Final = Form((160, 160), (10, 10), levelled=True)
 
@@ -109,7 +110,7 @@ class Branch(nn.Module):
 
 
 class Compact(nn.Module):
-    """Two branches of 1.3 and 1.5 million parameters, one for each form of canvas; nothing is shared between them.
+    """Two branches of 1.9 and 2.3 million parameters, one for each form of canvas; nothing is shared between them.
 
     Input (N, CHANNELS, H, W) as ``preprocess`` makes it; output (N, dimension), unit rows.
 
