@@ -169,7 +169,7 @@ def score(wanted: Wanted, folder: Path, embedder: Embedder, given: argparse.Name
         "probed": len(probed),
         "failed_to_enrol": len(gallery.missing),
         "failed_to_acquire": len(probes.missing),
-        "views_each": 2 * len(two_visits.HALF_TURN),
+        "views_each": max(views.shape[1] for _, views in gallery.views.values()),
         "galleries": {
             str(size): {side: outcome(each[:, :size], calibration(side)) for side, each in found.items()}
             for size in sizes

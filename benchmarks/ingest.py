@@ -70,7 +70,7 @@ def one_ct(folder: Path, runs: int) -> dict[str, object]:
         lap("isolate")
         upright, pose = bone.stand_up(specimen.volume)
         lap("stand up")
-        views = drr.enrolment_views(upright, "x")
+        views = drr.enrolment_views(upright, "x", long=pose.long)
         lap("project")
         embedder.embed_views(views, drr.canvas_of(upright, long=pose.long))
         lap("embed")

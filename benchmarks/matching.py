@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from rendered_bones import load, write
 
-from boneprint import directions
+from boneprint import directions, two_visits
+from boneprint.drr import ENROLMENT_ANGLES
 from boneprint.embed import Embedder, weights
 from boneprint.nouns import Radiograph, canvas_of_height
-from boneprint.two_visits import SIDES, Arrays, all_round
+from boneprint.two_visits import SIDES, Arrays
 
 BOTH = " + ".join(SIDES)
 BIPLANE = " & ".join(SIDES)
@@ -85,10 +86,7 @@ def _is_embedded(path: Path, embedder: Embedder) -> bool:
 def _fingerprints(arrays: Arrays | None, embedder: Embedder) -> Arrays:
     if arrays is None:
         return {"failed": np.array("not rendered")}
-    pictures = torch.from_numpy(all_round(arrays["pixels"].astype(np.float32)))
-    canvas = canvas_of_height(float(arrays["canvas_mm"]))
-    vectors = embedder.embed_tensors(pictures, float(arrays["spacing_mm"]), canvas)
-    return {"vectors": vectors.cpu().numpy(), "canvas_mm": arrays["canvas_mm"]}
+    return {"vectors": two_visits.enrolled(arrays, embedder), "canvas_mm": arrays["canvas_mm"]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,15 +128,25 @@ def distances(gallery: Gallery, probes: Probes) -> dict[str, NDArray[np.float64]
         for some, few in zip(torch.split(numbers, _BONES_AT_ONCE), torch.split(views, _BONES_AT_ONCE)):
             squared = _squared(vectors @ few.flatten(0, 1).T).reshape(len(SIDES), count, len(few), -1)
             nearest = squared.min(axis=3)
-            joined = (squared[0] + np.roll(squared[1], -few.shape[1] // 4, axis=2)) / 2
-            turns_deg = np.linspace(0, 360, few.shape[1], endpoint=False)
-            both = [directions.together(of_bone, turns_deg, angles_deg)[0] for of_bone in np.moveaxis(squared, 2, 0)]
+            views_deg, quarter_on = views_of(few.shape[1])
+            joined = (squared[0] + squared[1][..., quarter_on]) / 2
+            both = [directions.together(of_bone, views_deg, angles_deg)[0] for of_bone in np.moveaxis(squared, 2, 0)]
             measured = (*nearest, nearest.mean(axis=0), np.stack(both, axis=1), joined.min(axis=2))
             for side, each in zip(found, measured):
                 found[side][:, some.numpy()] = each
     for each in found.values():
         each[list(probes.missing)] = np.inf
     return {side: np.sqrt(each) * gallery.factors for side, each in found.items()}
+
+
+def views_of(count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Directions (V,) of so many enrolled views, in degrees, and the place (V,) of the view a quarter of a turn on.
+
+    More than one turn of views are turns in several tilts.
+    """
+    turn = min(count, len(ENROLMENT_ANGLES))
+    tilt, angle = np.divmod(np.arange(count), turn)
+    return angle * (360 / turn), tilt * turn + (angle + turn // 4) % turn
 
 
 def _squared(cosine: torch.Tensor) -> NDArray[np.float64]:

@@ -104,7 +104,7 @@ def _prints(species: str, seed: int, index: int, embedder: embed.Embedder) -> di
     body = individual(seed, index, species=species, laterality="R")
     upright, pose = bone.stand_up(bone.isolate(body.scan(SCANNERS[species])[0]))
     canvas = drr.canvas_of(upright, long=pose.long)
-    vectors = embedder.embed_views(drr.enrolment_views(upright, body.subject_id), canvas)
+    vectors = embedder.embed_views(drr.enrolment_views(upright, body.subject_id, long=pose.long), canvas)
     return {"vectors": vectors, "canvas_mm": canvas.height_mm}
 
 

@@ -13,11 +13,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from matching import BOTH, Gallery, Probes
+from matching import BOTH, Gallery, Probes, views_of
 from numpy.typing import NDArray
 from rendered_bones import load
 
-from boneprint.drr import ENROLMENT_ANGLES
 from boneprint.nouns import Radiograph
 from boneprint.superimpose import Sight, Solid, likely_directions, superimpose
 from boneprint.superimposition import agreement
@@ -83,8 +82,8 @@ def superimposed(
 def directions(gallery: Gallery, probes: Probes) -> NDArray[np.float64]:
     """(2, P, N, 2) likely directions of each probe, by how much it resembles the views of each bone; degrees."""
     found = np.zeros((len(SIDES), len(probes.drawn), gallery.bones, 2))
-    angles_deg = np.array(ENROLMENT_ANGLES)
     for canvas_mm, (numbers, views) in gallery.views.items():
+        angles_deg, _ = views_of(views.shape[1])
         for side in range(len(SIDES)):
             for probe, vector in enumerate(probes.vectors[canvas_mm][:, side]):
                 alike = (views @ vector.to(views.device)).cpu().numpy()

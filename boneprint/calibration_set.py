@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from boneprint import directions, two_visits
 from boneprint._version import __version__
-from boneprint.drr import ENROLMENT_ANGLES
+from boneprint.drr import enrolment_directions
 from boneprint.embed.cohort import Cohort, FloatArray, Place
 from boneprint.evidence import BIPLANE, ONE_PROBE, PAIR, TWO_PROBES
 from boneprint.evidence.metrics import Comparisons
@@ -128,7 +128,7 @@ def cohort(paths: Mapping[str, list[Path]], strangers: Mapping[str, list[Path]],
     for bone, of_bone in paths.items():
         enrolled: dict[float, list[FloatArray]] = {}
         for arrays in map(_loaded, of_bone):
-            enrolled.setdefault(float(arrays["canvas_mm"]), []).append(_enrolled(arrays, embedder))
+            enrolled.setdefault(float(arrays["canvas_mm"]), []).append(two_visits.enrolled(arrays, embedder))
         taken = [_radiograph(arrays, f"2-{side}") for arrays in map(_loaded, strangers[bone]) for side in SIDES]
         for canvas_mm, bones in enrolled.items():
             if len(bones) >= _ENOUGH * len(of_bone):
@@ -166,13 +166,14 @@ def measure(paths: list[Path], embedder: "Embedder", bone: str = "", strangers: 
     # (picture, probed bone, enrolled bone): both sides compared together
     joint = np.full(nearest.shape[1:], np.inf)
     for column, (arrays, canvas_mm) in enumerate(zip(bones, own.tolist())):
-        enrolled = _enrolled(arrays, embedder)
+        enrolled = two_visits.enrolled(arrays, embedder)
+        views_deg, _ = enrolment_directions(long="tilted" not in arrays)
         factor = strangers.factor(enrolled, (bone, canvas_mm))
         squared = _squared(templates(canvas_mm) @ enrolled.T)
         held = np.vectorize(can_hold)(canvas_mm, sizes[..., 0])
         apart = np.where(held, factor * np.sqrt(squared.min(axis=-1)), np.inf)
         nearest[..., column] = apart.transpose(1, 2, 0)
-        both, _ = directions.together(squared.swapaxes(0, 1), ENROLMENT_ANGLES, list(SIDES.values()))
+        both, _ = directions.together(squared.swapaxes(0, 1), views_deg, list(SIDES.values()))
         joint[..., column] = np.where(held.all(axis=1), factor * np.sqrt(both), np.inf).T
     fused = np.sqrt((nearest**2).mean(axis=0))
 
@@ -193,14 +194,6 @@ def measure(paths: list[Path], embedder: "Embedder", bone: str = "", strangers: 
         TWO_PROBES: Measured(_listed(fused), _frequent(own)),
         BIPLANE: Measured(_listed(joint), _frequent(own)),
     }
-
-
-def _enrolled(arrays: dict[str, NDArray[np.generic]], embedder: "Embedder") -> FloatArray:
-    """Views of a bone on its own canvas: (V, D)."""
-    views = torch.from_numpy(two_visits.all_round(arrays["pixels"].astype(np.float32)))
-    canvas = canvas_of_height(float(arrays["canvas_mm"]))
-    vectors: FloatArray = embedder.embed_tensors(views, float(arrays["spacing_mm"]), canvas).cpu().numpy()
-    return vectors
 
 
 def _squared(cosine: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -45,8 +45,8 @@ def views_of_ct(paths: Any, *, labels: Path | None = None, part: str | None = No
         bones = [each for each in bones if each.part.rpartition(":")[2] == part]
     if len(bones) != 1:
         raise ReadError(f"{scan.source}: {len(bones)} bones, expected one to search with. Name it with --part LABEL.")
-    upright, _ = bone.stand_up(bones[0].volume)
-    views = drr.enrolment_views(upright, scan.source)
+    upright, pose = bone.stand_up(bones[0].volume)
+    views = drr.enrolment_views(upright, scan.source, long=pose.long)
     return [replace(view, notes=(*scan.notes, *bones[0].notes)) for view in views]
 
 

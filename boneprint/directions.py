@@ -32,11 +32,12 @@ def together(
 
     Returns
     -------
-    fused : (...) mean squared distance in the best turn of the bone; infinite where there are no such views
+    fused : (...) mean squared distance in the best turn of the bone; infinite where there are no such views. Views from
+        one direction that differ in their tilt are all of them possible
     views : (P, ...) the likest view of each radiograph then
     """
     allowed = _allowed(np.asarray(views_deg, np.float32).tobytes(), tuple(map(float, angles_deg)))
-    # (..., T, V): for each turn, the views that a radiograph may have been taken from.
+    # (..., T, V): for each of T turns, the views that a radiograph may have been taken from.
     possible = [np.where(turns, of_one[..., None, :], np.inf) for turns, of_one in zip(allowed, squared, strict=True)]
     fused = np.mean([each.min(axis=-1) for each in possible], axis=0)
     turn = fused.argmin(axis=-1)[..., None]
@@ -46,8 +47,8 @@ def together(
 
 @lru_cache(maxsize=64)
 def _allowed(views: bytes, angles_deg: tuple[float, ...]) -> NDArray[np.bool_]:
-    """(P, T, V) whether a radiograph may show a view, where the bone is turned so that the first may show view T."""
+    """(P, T, V) whether a radiograph may show a view, in each of the turns that bring a view before the first one."""
     views_deg = np.frombuffer(views, np.float32)
-    said_deg = np.subtract(angles_deg, angles_deg[0])[:, None, None] + views_deg[:, None]
+    said_deg = np.subtract(angles_deg, angles_deg[0])[:, None, None] + np.unique(views_deg)[:, None]
     missed = (views_deg - said_deg + 180) % 360 - 180
     return np.asarray(np.abs(missed) <= WITHIN_DEG + 1e-3)

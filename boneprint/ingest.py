@@ -189,10 +189,10 @@ def enrolled_view(candidate: Candidate) -> Radiograph | None:
     if candidate.picture:
         return from_png(candidate.picture, reference.source)
     try:
-        upright = _enrolled_again(reference)
+        upright, _ = _enrolled_again(reference)
     except BoneprintError:
         return None
-    return drr.enrolment_view(upright, candidate.angle_deg, reference.source)
+    return drr.enrolment_view(upright, candidate.angle_deg, candidate.tilt_deg, reference.source)
 
 
 def enrolled_views(reference: Reference) -> list[Radiograph]:
@@ -203,13 +203,14 @@ def enrolled_views(reference: Reference) -> list[Radiograph]:
     BoneprintError
         If the CT is no longer in its place, or a label map cut the bone out.
     """
-    return drr.enrolment_views(_enrolled_again(reference), reference.source)
+    upright, pose = _enrolled_again(reference)
+    return drr.enrolment_views(upright, reference.source, long=pose.long)
 
 
-def _enrolled_again(reference: Reference) -> Volume:
+def _enrolled_again(reference: Reference) -> tuple[Volume, bone.Pose]:
     for source in find_series(reference.source).sources:
         if source.source_hash == reference.source_hash:
-            return bone.stand_up(specimen_again(source.load(), reference.part).volume)[0]
+            return bone.stand_up(specimen_again(source.load(), reference.part).volume)
     raise BoneprintError(f"{reference.source}: the CT that was enrolled is not there any more.")
 
 
@@ -230,7 +231,8 @@ def enrol(specimen: Specimen, scan: Scan, place: Path, options: Options, embedde
     subject_id = options.subject_id or scan.subject_id
     upright, pose = bone.stand_up(specimen.volume)
     canvas = drr.canvas_of(upright, long=pose.long)
-    views = drr.enrolment_views(upright, scan.source)
+    views = drr.enrolment_views(upright, scan.source, long=pose.long)
+    angles_deg, tilts_deg = drr.enrolment_directions(long=pose.long)
     reference = Reference(
         bone_id=hashlib.sha256(f"{scan.source_hash}/{specimen.part}".encode()).hexdigest()[:12],
         subject_id=pseudonym(subject_id, options.site_key) if options.site_key else subject_id,
@@ -246,7 +248,8 @@ def enrol(specimen: Specimen, scan: Scan, place: Path, options: Options, embedde
     return Enrolment(
         reference,
         embedder.embed_views(views, canvas),
-        np.array(drr.ENROLMENT_ANGLES, dtype=np.float32),
+        angles_deg,
         tuple(png_bytes(view, bits=8) for view in views) if options.keep_views else (),
         Solid.of(upright).encoded() if options.keep_solids else b"",
+        tilts_deg,
     )

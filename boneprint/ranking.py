@@ -113,13 +113,15 @@ def ranked(
             row, each = int(hits.bones[place]), found[place]
             reference = gallery.references[row]
             rule = judge.rule(template, reference, _views(gallery, row))
+            angle_deg, tilt_deg = gallery.direction(each.view)
             candidates.append(
                 Candidate(
                     rank=0,
                     reference=reference,
                     distance=each.distance,
                     factor=each.factor,
-                    angle_deg=float(gallery.angles_deg[each.view]),
+                    angle_deg=angle_deg,
+                    tilt_deg=tilt_deg,
                     threshold=rule.threshold,
                     within_margin=rule.within(each.distance),
                     log10_lr=rule.log10_lr(each.distance),

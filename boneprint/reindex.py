@@ -4,7 +4,7 @@ New weights speak another language, and vectors cannot be translated. The views 
 `ingest` keeps of each bone, else from its kept pictures, else from its CT where that still lies in its place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from boneprint import drr, embed, ingest, probe, read
 from boneprint.database import Database
 from boneprint.errors import BoneprintError
 from boneprint.index import Gallery, Store
-from boneprint.nouns import Canvas, Enrolment, Radiograph, canvas_for
+from boneprint.nouns import Canvas, Enrolment, Radiograph, Reference, canvas_for
 from boneprint.nouns.canvas import LONG_CANVASES
 from boneprint.superimpose import Solid
 
@@ -102,44 +102,58 @@ def reindex(
 
 def _again(gallery: Gallery, row: int, embedder: "Embedder") -> Enrolment:
     reference = gallery.references[row]
-    begin, end = int(gallery.rows.begins[row]), int(gallery.rows.ends[row])
-    pictures = [picture for view in range(begin, end) if (picture := gallery.picture(view)) is not None]
+    rows = range(int(gallery.rows.begins[row]), int(gallery.rows.ends[row]))
+    pictures = tuple(picture for view in rows if (picture := gallery.picture(view)) is not None)
     solid = gallery.solid(row)
-    views, canvas = _views(gallery, row, pictures)
-    # What was made anew from all sides may be more views than there were.
-    known = len(views) == end - begin
-    angles_deg = np.array(gallery.angles_deg[begin:end] if known else drr.ENROLMENT_ANGLES, dtype=np.float32)
+    views, canvas, long = _views(gallery, row, pictures)
+    if long is None:
+        angles_deg, tilts_deg = np.array([gallery.direction(view) for view in rows], dtype=np.float32).T
+    else:
+        angles_deg, tilts_deg = drr.enrolment_directions(long=long)
+        if pictures and len(pictures) != len(views):
+            pictures = tuple(read.png_bytes(view, bits=8) for view in views)
     embed = embedder.embed if reference.part == probe.XRAY else embedder.embed_views
     return Enrolment(
         replace(reference, canvas_mm=canvas.height_mm),
         embed(views, canvas),
         angles_deg,
-        tuple(pictures) if len(pictures) == len(views) else (),
+        pictures,
         bytes(solid) if solid is not None else b"",
+        tilts_deg,
     )
 
 
-def _views(gallery: Gallery, row: int, pictures: list[bytes]) -> tuple[list[Radiograph], Canvas]:
-    """The views of a bone, and the canvas that they are now seen on."""
+def _views(gallery: Gallery, row: int, pictures: Sequence[bytes]) -> tuple[list[Radiograph], Canvas, bool | None]:
+    """The views of a bone, the canvas that they are now seen on, and whether it is long.
+
+    None: views are those that there were, from where these were taken.
+    """
     reference = gallery.references[row]
-    long = reference.canvas_mm in {canvas.height_mm for canvas in LONG_CANVASES}
     packed = gallery.solid(row)
     if packed is not None:
         solid = Solid.decoded(packed, reference.bone_id)
         mu = solid.levels.astype(np.float32) * np.float32(solid.level_per_mm)
-        shown = drr.turntable(mu, solid.step_mm, drr.ENROLMENT_ANGLES)
-        views = [Radiograph(view, solid.step_mm, None, reference.source) for view in shown]
-        return views, _canvas(views, long)
+        long = _is_long(reference)
+        canvas = drr.canvas_of_grid(mu.shape, solid.step_mm, long=long)
+        return drr.views_of_grid(mu, solid.step_mm, reference.source, long=long), canvas, long
     if pictures:
         views = [read.from_png(picture, reference.source) for picture in pictures]
-        return views, probe.common_canvas(views) if reference.part == probe.XRAY else _canvas(views, long)
+        if reference.part == probe.XRAY:
+            return views, probe.common_canvas(views), None
+        return views, _canvas(views[: len(drr.ENROLMENT_ANGLES)], long=_is_long(reference)), None
     if reference.part == probe.XRAY:
         raise BoneprintError("neither a grid nor pictures of it are kept; enrol its radiographs again.")
     views = ingest.enrolled_views(reference)
-    return views, _canvas(views, long)
+    level = views[: len(drr.ENROLMENT_ANGLES)]
+    long = len(views) == len(level)
+    return views, _canvas(level, long=long), long
 
 
-def _canvas(views: list[Radiograph], long: bool) -> Canvas:
-    """As `drr.canvas_of`, by the size of the pictures: they hold the specimen from every side."""
+def _is_long(reference: Reference) -> bool:
+    return reference.canvas_mm in {canvas.height_mm for canvas in LONG_CANVASES}
+
+
+def _canvas(views: Sequence[Radiograph], *, long: bool) -> Canvas:
+    """As `drr.canvas_of`, by the size of the level pictures: they hold the specimen from every side."""
     height, width = (max(view.pixels.shape[axis] * view.known_spacing_mm() for view in views) for axis in (0, 1))
     return canvas_for(height, width, long=long)

@@ -139,6 +139,7 @@ def _judged_json(candidate: "Candidate") -> dict[str, Any]:
         "threshold": asdict(candidate.threshold),
         # JSON has no NaN.
         "nearest_view_deg": None if math.isnan(candidate.angle_deg) else candidate.angle_deg,
+        "nearest_view_tilt_deg": candidate.tilt_deg,
     }
 
 

@@ -11,19 +11,22 @@ isolation takes away again, is thin.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from boneprint import bone, drr
-from boneprint.nouns import Volume
+from boneprint.nouns import Volume, canvas_of_height
 from boneprint.simulate import HEALTHY, Body, Condition, Scanner
 from boneprint.superimpose import Solid
 
+if TYPE_CHECKING:
+    from boneprint.embed import Embedder
+
 Arrays = Mapping[str, NDArray[np.generic]]
 
-# In parallel beam a view from behind is the mirror image of the one from the front, to the last bit.
-HALF_TURN = drr.ENROLMENT_ANGLES[: len(drr.ENROLMENT_ANGLES) // 2]
 SIDES = {"AP": 0.0, "ML": 90.0}
 
 # The conditions of issue 4: within so many degrees of the side about the long axis, and in the plane; tube voltages.
@@ -79,7 +82,8 @@ def views(body: Body, scanning: Scanning = DEFAULT, condition: Condition = HEALT
 
     Returns
     -------
-    "pixels" (18, h, w) float16, line integrals over half a turn; "spacing_mm"; "canvas_mm"
+    "pixels" (18, h, w) and, of what is not long, "tilted" (36, h2, w) float16: a `drr.HalfTurn`; "spacing_mm";
+    "canvas_mm"
     """
     return views_of(_first_scan(body, scanning, condition))
 
@@ -106,17 +110,26 @@ def views_of(volume: Volume) -> Arrays:
     """What `ingest` makes of a CT, as `views` returns it."""
     upright, pose = bone.stand_up(bone.isolate(volume))
     step = float(upright.spacing_mm[0])
-    pictures = drr.turntable(drr.bone_mu_per_mm(upright.hu, drr.ENROLMENT_ENERGY), step, HALF_TURN)
+    half = drr.HalfTurn.of(drr.bone_mu_per_mm(upright.hu, drr.ENROLMENT_ENERGY), step, long=pose.long)
     return {
-        "pixels": pictures.astype(np.float16),
+        "pixels": half.level.astype(np.float16),
+        **({} if half.tilted is None else {"tilted": half.tilted.astype(np.float16)}),
         "spacing_mm": np.array(step),
         "canvas_mm": np.array(drr.canvas_of(upright, long=pose.long).height_mm),
     }
 
 
-def all_round(half: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The views of the whole turn (36, h, w) from those of half of it."""
-    return np.concatenate([half, half[:, :, ::-1]])
+def enrolled(arrays: Arrays, embedder: "Embedder") -> NDArray[np.float32]:
+    """Fingerprints of what `views` returned, as `ingest` enrols them: (V, D), in their own canvas."""
+    canvas, spacing_mm = canvas_of_height(float(arrays["canvas_mm"])), float(arrays["spacing_mm"])
+    views = (torch.from_numpy(some) for some in all_round(arrays))
+    return np.concatenate([embedder.embed_tensors(some, spacing_mm, canvas).cpu().numpy() for some in views])
+
+
+def all_round(arrays: Arrays) -> tuple[NDArray[np.float32], ...]:
+    """What `views` returned, all the way round: those of each size, (V, h, w)."""
+    level, *tilted = (arrays[name].astype(np.float32) for name in ("pixels", "tilted") if name in arrays)
+    return drr.HalfTurn(level, tilted[0] if tilted else None).all_round()
 
 
 def probes(body: Body, scanning: Scanning = DEFAULT, condition: Condition = HEALTHY, *, session: int = 2) -> Arrays:

@@ -8,7 +8,6 @@ from boneprint.errors import BoneprintError
 from boneprint.nouns import Radiograph, Volume
 from boneprint.read import CtSource, find_series, write_png
 
-ENROLMENT_VIEWS = len(drr.ENROLMENT_ANGLES)
 S1_IMAGES = drr.S1_IMAGES
 
 # What is kept around the bone in a natural radiograph: everything denser than this, so the limb with its skin.
@@ -17,8 +16,8 @@ _BODY_HU = -300.0
 
 def enrolment(volume: Volume, source: str) -> list[Radiograph]:
     """The views that `ingest` embeds: bone alone, all the way round."""
-    upright, _ = bone.stand_up(bone.isolate(volume))
-    return drr.enrolment_views(upright, source)
+    upright, pose = bone.stand_up(bone.isolate(volume))
+    return drr.enrolment_views(upright, source, long=pose.long)
 
 
 def s1(volume: Volume, source: str) -> Iterator[Radiograph]:

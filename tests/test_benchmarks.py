@@ -37,10 +37,10 @@ def cache(tmp_path_factory):
 def test_half_a_turn_and_its_mirror_image_are_what_ingest_enrols():
     volume, _ = individual(31, 0).scan(Scanner((3.0, 3.0, 3.5), 10.0, 1.0, 10.0))
     upright, _ = stand_up(isolate(volume))
-    enrolled = np.stack([view.pixels for view in drr.enrolment_views(upright, "femur")])
+    enrolled = np.stack([view.pixels for view in drr.enrolment_views(upright, "femur", long=True)])
     kept = two_visits.views_of(volume)
     assert kept["spacing_mm"] == upright.spacing_mm[0]
-    whole = two_visits.all_round(kept["pixels"].astype(np.float32))
+    (whole,) = two_visits.all_round(kept)
     np.testing.assert_allclose(whole, enrolled, atol=1e-3)  # float16 at line integrals of up to 2
 
 
@@ -50,7 +50,7 @@ def test_a_cached_bone_has_the_fingerprints_of_its_radiographs(cache):
     gallery = matching.enrolled([views], embedder, ["femur"])
     ((canvas_mm, (_, vectors)),) = gallery.views.items()
     arrays = rendered_bones.load(views)
-    pictures = two_visits.all_round(arrays["pixels"].astype(np.float32))
+    (pictures,) = two_visits.all_round(arrays)
     radiographs = [Radiograph(picture, float(arrays["spacing_mm"])) for picture in pictures]
     expected = embedder.embed_views(radiographs, canvas_of_height(canvas_mm))
     assert ((vectors[0].cpu().numpy() * expected).sum(axis=1) > 1 - 1e-3).all()

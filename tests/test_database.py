@@ -9,14 +9,16 @@ import torch
 from PIL import Image
 
 import boneprint
-from boneprint import BoneprintError, ReadError, StoreError, explanation
+from boneprint import BoneprintError, ReadError, StoreError, drr, explanation, views
+from boneprint.bone import Pose
 from boneprint.embed import load_embedder
 from boneprint.evidence import BIPLANE
 from boneprint.ingest import enrolled_view
 from boneprint.lineup import lineup
 from boneprint.nouns import Radiograph, canvas_of_height
 from boneprint.probe import as_radiographs
-from boneprint.read import read_radiograph
+from boneprint.read import read_radiograph, write_ct_series
+from boneprint.simulate import Scanner, individual
 
 TRUTH = "SIM-4711-0002"
 
@@ -353,6 +355,26 @@ def test_kept_views_show_the_candidate_when_its_ct_is_gone(cohort_dir, probe_png
     _, tile = np.array_split(np.asarray(Image.open(tmp_path / "lineup.png").convert("L")), 2, axis=1)
     assert tile[20:500].std() > 10
     assert explained.view.maps.similarity == pytest.approx(explained.probe.maps.similarity, abs=0.02)
+
+
+def test_what_is_not_long_is_enrolled_tilted_and_a_tilted_radiograph_finds_the_view_it_shows(tmp_path):
+    """Oracles: how far the radiograph was tilted, and the view made again from the CT."""
+    volume, _ = individual(5, 0, bone="vertebra").scan(Scanner((1.5, 1.5, 1.5), 0.0, 0.6, 10.0))
+    write_ct_series(tmp_path / "ct", volume, subject_id="SIM-V", body_part="vertebra")
+    with boneprint.open(tmp_path / "b.h5", writable=True) as database:
+        database.ingest(tmp_path / "ct")
+        gallery = database.store.gallery()
+        assert gallery.views == 108
+        for tilt_deg in (-8.0, 8.0):
+            (best,) = database.search(views.natural(volume, tilt_deg=(tilt_deg, 0.0), seed=3)).candidates
+            beam = Pose(np.eye(3), long=False).turned(tilt_deg, 0.0).axes[1]
+            said = drr.Pose(best.angle_deg, best.tilt_deg).axes()[2]
+            assert np.rad2deg(np.arccos(beam @ said)) < 8
+            again = enrolled_view(best)
+            vector = load_embedder().embed_views([again], canvas_of_height(best.reference.canvas_mm))[0]
+            at = [gallery.direction(view) for view in range(108)].index((best.angle_deg, best.tilt_deg))
+            assert np.linalg.norm(vector - gallery.rows.of(0)[at]) < 0.01
+            assert f"tilted {best.tilt_deg:+.0f}" in best.view
 
 
 def test_a_damaged_picture_of_a_view_is_an_error_of_one_line(database, probe_pngs):

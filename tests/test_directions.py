@@ -48,6 +48,14 @@ def test_compared_together_a_bone_is_never_nearer_than_compared_one_by_one():
     assert (together(squared, VIEWS_DEG, (0, 90))[0] >= squared.min(axis=2).mean(axis=0)).all()
 
 
+def test_views_that_differ_in_their_tilt_are_all_of_one_direction():
+    squared = np.random.default_rng(4).uniform(0, 4, size=(2, 5, 3, 36))
+    fused, views = together(squared.reshape(2, 5, 108), np.tile(VIEWS_DEG, 3), (0, 90))
+    nearest, level = together(squared.min(axis=2), VIEWS_DEG, (0, 90))
+    np.testing.assert_array_equal(fused, nearest)
+    np.testing.assert_array_equal(views % 36, level)
+
+
 def test_directions_count_from_any_zero_and_one_radiograph_may_have_any():
     squared = np.random.default_rng(3).uniform(0, 4, size=(2, 36))
     assert together(squared, VIEWS_DEG, (0, 90))[0] == together(squared, VIEWS_DEG, (200, -70))[0]

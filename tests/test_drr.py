@@ -65,6 +65,43 @@ def test_opposite_views_are_mirror_images():
     assert np.allclose(front, back[:, ::-1], atol=1e-5)
 
 
+@pytest.mark.parametrize("tilt_deg", [-20.0, 0.0, 6.0])
+def test_a_source_nearer_the_head_sees_what_is_at_the_back_higher(tilt_deg):
+    """Oracle: the middle of a ball, turned by hand; the picture holds all of a body that is deeper than tall."""
+    x, y, z = 10.0, -14.0, 8.0
+    body = sphere(2.0, (x, y, z))
+    frontal, lateral = drr.turntable(body, STEP, [0, 90], tilts_deg=[tilt_deg])
+    tilt = np.deg2rad(tilt_deg)
+    for view, deep in ((frontal, y), (lateral, -x)):
+        rows, _ = np.nonzero(view > view.max() / 2)
+        down = (rows.mean() - (view.shape[0] - 1) / 2) * STEP
+        assert down == pytest.approx(-z * np.cos(tilt) - deep * np.sin(tilt), abs=0.3)
+    whole = np.ones((4, 40, 40), dtype=np.float32)
+    (flat,) = drr.turntable(whole, STEP, [0], tilts_deg=[tilt_deg])
+    assert flat.sum() * STEP**2 == pytest.approx(whole.sum() * STEP**3, rel=0.01)
+
+
+def test_half_a_turn_of_tilted_views_is_a_whole_one_and_a_long_bone_has_none():
+    """Oracle: every view projected by itself."""
+    body = sphere(5, (3, 4, 2), (40, 41, 37))
+    specimen = Volume(1000 * body, np.diag([STEP, STEP, STEP, 1.0]))
+    for long, views_each in ((False, 108), (True, 36)):
+        views = drr.views_of_grid(body, STEP, "ball", long=long)
+        angles, tilts = drr.enrolment_directions(long=long)
+        assert len(views) == len(angles) == views_each
+        assert sorted(set(tilts.tolist())) == ([0.0] if long else [-6.0, 0.0, 6.0])
+        for view, angle, tilt in zip(views, angles, tilts):
+            (alone,) = drr.turntable(body, STEP, [angle], tilts_deg=[tilt])
+            # Mirrored, slices are followed from their other end.
+            np.testing.assert_allclose(view.pixels, alone, atol=0.4 if tilt else 1e-5)
+        enrolled = drr.enrolment_views(specimen, "ball", long=long)
+        for place in (0, 35, *([50, 107] if not long else [])):
+            again = drr.enrolment_view(specimen, angles[place], tilts[place], "ball")
+            np.testing.assert_array_equal(again.pixels, enrolled[place].pixels)
+            assert again.view == enrolled[place].view
+    assert (views[1].view, drr.views_of_grid(body, STEP, "", long=False)[37].view) == ("axis 010", "axis 010 tilt -06")
+
+
 def test_projection_is_linear_and_air_is_free():
     rng = np.random.default_rng(2)
     body = rng.random((3, 20, 30)).astype(np.float32)
@@ -122,7 +159,7 @@ def test_a_specimen_is_rendered_and_fingerprinted_without_leaving_the_device(coa
     step = float(upright.spacing_mm[0])
     canvas = drr.canvas_of(upright, long=pose.long)
     embedder = load_embedder()
-    expected = embedder.embed_views(drr.enrolment_views(upright, "test"), canvas)
+    expected = embedder.embed_views(drr.enrolment_views(upright, "test", long=pose.long), canvas)
 
     values = drr.bone_mu_per_mm(upright.hu, drr.ENROLMENT_ENERGY)
     body = drr.TensorAbsorber.of(drr.Absorber.of_values(values, drr.own_axes(upright).affine), device)

@@ -39,7 +39,9 @@ def make_full_bone(number, **options):
     """Likewise, with everything that a store can keep of a bone."""
     made = make_bone(number, species="human", quality=f'{{"cut": {number}}}', notes=f"note {number}", **options)
     pictures = tuple(b"PNG %d of bone %d" % (view, number) for view in range(len(made.vectors)))
-    return replace(made, pictures=pictures, solid=np.random.default_rng(number).bytes(2000))
+    tilts_deg = np.linspace(-6, 6, len(made.vectors), dtype=np.float32)
+    solid = np.random.default_rng(number).bytes(2000)
+    return replace(made, pictures=pictures, solid=solid, tilts_deg=tilts_deg)
 
 
 def contents(gallery):
@@ -49,6 +51,7 @@ def contents(gallery):
             reference,
             gallery.rows.of(bone).tobytes(),
             gallery.angles_deg[a:b].tobytes(),
+            [gallery.direction(view)[1] for view in range(a, b)],
             [gallery.picture(row) for row in range(a, b)],
             gallery.solid(bone),
         )
@@ -62,6 +65,7 @@ def expected(bones):
             bone.reference,
             bone.vectors.tobytes(),
             bone.angles_deg.tobytes(),
+            [0.0] * len(bone.vectors) if bone.tilts_deg is None else bone.tilts_deg.tolist(),
             list(bone.pictures) or [None] * len(bone.vectors),
             bone.solid or None,
         )
@@ -91,6 +95,9 @@ def changed(**fields):
         ([changed(vectors=make_bone(1).vectors * np.float32(1.01))], "expected 1 within"),
         ([changed(vectors=make_bone(1).vectors * np.float32("nan"))], "NaN"),
         ([changed(angles_deg=np.zeros(2, np.float32))], "one for each"),
+        ([changed(tilts_deg=np.zeros(2, np.float32))], "a number for each"),
+        ([changed(tilts_deg=np.full(3, np.nan, np.float32))], "a number for each"),
+        ([changed(tilts_deg=np.zeros(3))], "tilts of type float64"),
         ([make_bone(1, bone_id="")], "empty bone_id"),
         ([make_bone(1, laterality="")], "empty laterality"),
         ([make_bone(1, source="a\0b")], "NUL"),
@@ -104,6 +111,16 @@ def test_what_would_spoil_the_store_is_refused_in_one_line_and_leaves_no_trace(s
     assert "\n" not in str(refusal.value)
     assert contents(store.gallery()) == expected([make_bone(0)])
     assert store.append([make_bone(1)]) == 2
+
+
+def test_tilts_of_views_outlive_a_checkpoint_and_an_erasure_and_are_level_where_nothing_is_said(store):
+    tilts = np.array([-6.0, 0.0, 6.0], np.float32)
+    store.append([changed(tilts_deg=tilts)])
+    store.append([make_bone(2)])
+    assert [store.gallery().direction(view)[1] for view in range(9)] == [0, 0, 0, *tilts, 0, 0, 0]
+    store.checkpoint()
+    store.remove(["bone-0"], erase=True)
+    assert [store.gallery().direction(view)[1] for view in range(6)] == [*tilts, 0, 0, 0]
 
 
 def test_an_unknown_angle_is_kept_as_nan(store):

@@ -34,6 +34,7 @@ def test_a_store_of_format_1_is_read_as_it_was_written(path):
     assert contents(gallery) == expected(map(make_bone, range(3)))
     assert [reference.species for reference in gallery.references] == [None] * 3
     assert [gallery.solid(bone) for bone in range(3)] == [None] * 3
+    assert not gallery.tilts_deg.any()
     assert search(gallery, make_bone(2).vectors[:1], 1).bones.tolist() == [2]
     assert all(finding.ok for finding in check(path))
     assert path.read_bytes() == before

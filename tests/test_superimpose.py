@@ -63,7 +63,7 @@ def test_a_damaged_grid_is_refused(solid, damage):
 
 def test_a_grid_shows_what_was_enrolled(upright, solid):
     """Oracle: the enrolled view, parallel rays at full precision; here they come from 1.1 m and are in 255 levels."""
-    enrolled = drr.enrolment_view(upright, 0.0, "bone").pixels
+    enrolled = drr.enrolment_view(upright, 0.0, 0.0, "bone").pixels
     shown = Placing(0.0).render(solid.absorber(solid.step_mm), solid.step_mm, *enrolled.shape)
     assert shown.sum() == pytest.approx(enrolled.sum(), rel=0.02)
     assert np.corrcoef(shown.ravel(), enrolled.ravel())[0, 1] > 0.97

@@ -65,11 +65,8 @@ def drr(
         ]
         total = 1
     else:
-        pictures, total = (
-            (views.s1(volume, source.label), views.S1_IMAGES)
-            if protocol == "s1"
-            else (views.enrolment(volume, source.label), views.ENROLMENT_VIEWS)
-        )
+        pictures = views.s1(volume, source.label) if protocol == "s1" else views.enrolment(volume, source.label)
+        total = views.S1_IMAGES if protocol == "s1" else len(pictures)
     written: list[str] = []
     with show.progress("rendering") as advance:
         for path in views.write_views(pictures, out, (0.0, 1.0) if protocol == "s1" else None):

@@ -11,18 +11,22 @@ if TYPE_CHECKING:
     from boneprint.drr.beam import Beam
     from boneprint.drr.detector import expose
     from boneprint.drr.energy import KeV, KVp
+    from boneprint.drr.enrolment import (
+        ENROLMENT_ANGLES,
+        ENROLMENT_ENERGY,
+        ENROLMENT_TILTS,
+        HalfTurn,
+        canvas_of,
+        canvas_of_grid,
+        enrolment_directions,
+        enrolment_view,
+        enrolment_views,
+        views_of_grid,
+    )
     from boneprint.drr.exposure import Exposure
     from boneprint.drr.geometry import Detector, GeometryError, Pose, Rays
     from boneprint.drr.projector import project
-    from boneprint.drr.protocol import (
-        ENROLMENT_ANGLES,
-        ENROLMENT_ENERGY,
-        canvas_of,
-        enrolment_view,
-        enrolment_views,
-        natural_radiograph,
-        s1_images,
-    )
+    from boneprint.drr.protocol import natural_radiograph, s1_images
     from boneprint.drr.s1 import S1_IMAGES
     from boneprint.drr.tensor import TensorAbsorber
     from boneprint.drr.upright import own_axes, turntable, view_width
@@ -31,10 +35,12 @@ _HOMES = {
     "Absorber": "absorber",
     "Beam": "beam",
     "Detector": "geometry",
-    "ENROLMENT_ANGLES": "protocol",
-    "ENROLMENT_ENERGY": "protocol",
+    "ENROLMENT_ANGLES": "enrolment",
+    "ENROLMENT_ENERGY": "enrolment",
+    "ENROLMENT_TILTS": "enrolment",
     "Exposure": "exposure",
     "GeometryError": "geometry",
+    "HalfTurn": "enrolment",
     "KVp": "energy",
     "KeV": "energy",
     "Pose": "geometry",
@@ -42,9 +48,11 @@ _HOMES = {
     "S1_IMAGES": "s1",
     "TensorAbsorber": "tensor",
     "bone_mu_per_mm": "attenuation",
-    "canvas_of": "protocol",
-    "enrolment_view": "protocol",
-    "enrolment_views": "protocol",
+    "canvas_of": "enrolment",
+    "canvas_of_grid": "enrolment",
+    "enrolment_directions": "enrolment",
+    "enrolment_view": "enrolment",
+    "enrolment_views": "enrolment",
     "expose": "detector",
     "mu_per_mm": "attenuation",
     "natural_radiograph": "protocol",
@@ -53,17 +61,20 @@ _HOMES = {
     "s1_images": "protocol",
     "turntable": "upright",
     "view_width": "upright",
+    "views_of_grid": "enrolment",
 }
 
 __all__ = [
     "ENROLMENT_ANGLES",
     "ENROLMENT_ENERGY",
+    "ENROLMENT_TILTS",
     "S1_IMAGES",
     "Absorber",
     "Beam",
     "Detector",
     "Exposure",
     "GeometryError",
+    "HalfTurn",
     "KVp",
     "KeV",
     "Pose",
@@ -71,6 +82,8 @@ __all__ = [
     "TensorAbsorber",
     "bone_mu_per_mm",
     "canvas_of",
+    "canvas_of_grid",
+    "enrolment_directions",
     "enrolment_view",
     "enrolment_views",
     "expose",
@@ -81,6 +94,7 @@ __all__ = [
     "s1_images",
     "turntable",
     "view_width",
+    "views_of_grid",
 ]
 
 

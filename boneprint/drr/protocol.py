@@ -1,4 +1,4 @@
-"""Which views are made of a specimen: the enrolment grid, S1's 900 images, one natural-looking radiograph."""
+"""What else is made of a specimen: S1's 900 images, one natural-looking radiograph."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,46 +8,12 @@ from numpy.typing import NDArray
 
 from boneprint.drr import s1, shear_warp
 from boneprint.drr.absorber import Absorber
-from boneprint.drr.attenuation import bone_mu_per_mm
 from boneprint.drr.beam import Beam
-from boneprint.drr.energy import KeV
+from boneprint.drr.enrolment import ENROLMENT_ENERGY, canvas_of
 from boneprint.drr.exposure import Exposure
 from boneprint.drr.geometry import Detector, Pose, Rays
-from boneprint.drr.upright import own_axes, turntable, view_width
-from boneprint.nouns import Canvas, Radiograph, Volume, canvas_for
-
-# A view every 10 degrees all the way round: no probe is further than 5 degrees from an enrolled view about the axis.
-ENROLMENT_ANGLES = tuple(float(a) for a in range(0, 360, 10))
-ENROLMENT_ENERGY = KeV(60)
-
-
-def canvas_of(specimen: Volume, *, long: bool) -> Canvas:
-    """The canvas for an upright specimen: it holds every view, unless the specimen is larger than the largest."""
-    step = float(specimen.spacing_mm[0])
-    return canvas_for(specimen.hu.shape[0] * step, view_width(specimen.hu.shape) * step, long=long)
-
-
-def enrolment_views(specimen: Volume, source: str) -> list[Radiograph]:
-    """What is enrolled of an isolated, upright specimen: bone beyond soft tissue, from every side.
-
-    Returns
-    -------
-    one Radiograph for each of ``ENROLMENT_ANGLES``; pixels are line integrals at 60 keV
-    """
-    step = float(specimen.spacing_mm[0])
-    views = turntable(bone_mu_per_mm(specimen.hu, ENROLMENT_ENERGY), step, ENROLMENT_ANGLES)
-    return [Radiograph(view, step, _named(angle), source) for view, angle in zip(views, ENROLMENT_ANGLES)]
-
-
-def enrolment_view(specimen: Volume, angle_deg: float, source: str) -> Radiograph:
-    """One enrolled view, made again."""
-    step = float(specimen.spacing_mm[0])
-    (view,) = turntable(bone_mu_per_mm(specimen.hu, ENROLMENT_ENERGY), step, [angle_deg])
-    return Radiograph(view, step, _named(angle_deg), source)
-
-
-def _named(angle_deg: float) -> str:
-    return f"axis {angle_deg:03.0f}"
+from boneprint.drr.upright import own_axes
+from boneprint.nouns import Radiograph, Volume
 
 
 def natural_radiograph(

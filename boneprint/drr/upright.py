@@ -30,9 +30,14 @@ def own_axes(specimen: Volume) -> Volume:
 
 
 def turntable(
-    values: NDArray[np.floating], step_mm: float, angles_deg: Sequence[float], width: int | None = None
+    values: NDArray[np.floating],
+    step_mm: float,
+    angles_deg: Sequence[float],
+    width: int | None = None,
+    *,
+    tilts_deg: Sequence[float] = (0.0,),
 ) -> NDArray[np.float32]:
-    """Integrate along parallel rays perpendicular to z.
+    """Integrate along parallel rays perpendicular to z, or as many degrees off that as is said.
 
     Parameters
     ----------
@@ -40,11 +45,13 @@ def turntable(
     step_mm : edge of a voxel; detector pixels have the same pitch
     angles_deg : V angles about z (0 = AP, 90 = ML)
     width : detector columns; None takes as many as any view needs
+    tilts_deg : T; how far the source has moved towards the head
 
     Returns
     -------
-    (V, Z, width) float32
-        Line integrals, no unit; row 0 is the upper end (largest z), 0 where the ray misses the volume.
+    (T * V, rows, width) float32
+        Line integrals, no unit; row 0 is the upper end (largest z), 0 where the ray misses the volume. All angles of
+        the first tilt come first; there are Z rows, and as many more as tilted views need.
 
     Raises
     ------
@@ -56,5 +63,8 @@ def turntable(
             f"projection: step {step_mm} mm, {len(angles_deg)} angles; expected a positive step and at least one angle."
         )
     body = Absorber.of_values(values, upright_affine(values.shape, step_mm))
-    detector = Detector(values.shape[0], width or view_width(values.shape), step_mm)
-    return np.stack([shear_warp.project(body, Rays.of(Pose(angle), detector))[0] for angle in angles_deg])
+    columns = width or view_width(values.shape)
+    leaning = np.sin(np.deg2rad(np.abs(tilts_deg).max()))
+    detector = Detector(values.shape[0] + 2 * int(np.ceil(leaning * columns / 2)), columns, step_mm)
+    poses = [Pose(angle, tilt) for tilt in tilts_deg for angle in angles_deg]
+    return np.stack([shear_warp.project(body, Rays.of(pose, detector))[0] for pose in poses])

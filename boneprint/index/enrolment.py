@@ -4,6 +4,7 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from boneprint.errors import StoreError
 from boneprint.index.rows import UNIT_TOLERANCE
@@ -64,6 +65,11 @@ def _check_reference(store: Path, reference: Reference) -> None:
             )
 
 
+def tilts_of(enrolment: Enrolment) -> NDArray[np.float32]:
+    """(V,) tilt of each view; 0 where nothing is said."""
+    return np.zeros(len(enrolment.vectors), np.float32) if enrolment.tilts_deg is None else enrolment.tilts_deg
+
+
 def _check_vectors(store: Path, enrolment: Enrolment, dim: int) -> None:
     vectors, angles_deg = enrolment.vectors, enrolment.angles_deg
     who = f"{store}: bone {enrolment.reference.bone_id!r}"
@@ -72,15 +78,22 @@ def _check_vectors(store: Path, enrolment: Enrolment, dim: int) -> None:
             f"{who}: vectors of shape {vectors.shape}, expected (V, {dim}) with at least one view. "
             "Embed it with the embedder of this store."
         )
-    if vectors.dtype != np.float32 or angles_deg.dtype != np.float32:
+    tilts_deg = tilts_of(enrolment)
+    if not vectors.dtype == angles_deg.dtype == tilts_deg.dtype == np.float32:
         raise StoreError(
-            f"{who}: vectors of type {vectors.dtype} and angles of type {angles_deg.dtype}, expected float32. "
+            f"{who}: vectors of type {vectors.dtype}, angles of type {angles_deg.dtype}, and tilts of type "
+            f"{tilts_deg.dtype}, expected float32. "
             "Convert them with .astype(numpy.float32)."
         )
     if angles_deg.shape != (len(vectors),):
         raise StoreError(
             f"{who}: angles of shape {angles_deg.shape} for {len(vectors)} views, expected one for each. "
             "Use NaN where the angle is unknown."
+        )
+    if tilts_deg.shape != (len(vectors),) or not np.isfinite(tilts_deg).all():
+        raise StoreError(
+            f"{who}: tilts of shape {tilts_deg.shape} for {len(vectors)} views, expected a number for each. "
+            "Leave them out where views are level."
         )
     if len(enrolment.pictures) not in (0, len(vectors)):
         raise StoreError(

@@ -27,6 +27,7 @@ class Gallery:
     references : N bones
     rows : their fingerprints, where they lie in the files
     angles_deg : (M,) float32, for every row the rotation of the view about the long axis; NaN where unknown
+    tilts_deg : (M,) float32, how far the source had moved towards the head; None: all are level
     generation : counts what was added and removed
     embedder : id of what made the vectors, e.g. "compact-1:ab12cd34ef56"
     indexed : (I,) int64, rising: the first I bones have these numbers in the stored graph, and the others are looked at
@@ -48,6 +49,7 @@ class Gallery:
     angles_deg: NDArray[np.float32]
     generation: int
     embedder: str
+    tilts_deg: NDArray[np.float32] | None = field(default=None, repr=False)
     indexed: IntArray | None = field(default=None, repr=False)
     stored_cells: Callable[[], Cells | None] | None = field(default=None, repr=False)
     stored_graph: Callable[[], PrototypeGraph | None] | None = field(default=None, repr=False)
@@ -62,6 +64,7 @@ class Gallery:
             or (ends <= begins).any()
             or (begins[1:] < ends[:-1]).any()
             or sum(len(block.rows) for block in self.rows.blocks) != len(self.angles_deg)
+            or (self.tilts_deg is not None and self.tilts_deg.shape != self.angles_deg.shape)
             or (self.bones > 0 and ends[-1] > len(self.angles_deg))
             or self.indexed_bones > self.bones
         ):
@@ -90,6 +93,10 @@ class Gallery:
     def indexed_bones(self) -> int:
         """I, the number of bones that the graph covers."""
         return self.bones if self.indexed is None else len(self.indexed)
+
+    def direction(self, view: int) -> tuple[float, float]:
+        """Degrees about the long axis and towards the head that the view of a row was taken from."""
+        return float(self.angles_deg[view]), 0.0 if self.tilts_deg is None else float(self.tilts_deg[view])
 
     @cached_property
     def enrolled(self) -> frozenset[tuple[str, str]]:

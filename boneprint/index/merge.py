@@ -48,6 +48,7 @@ def merged(snapshot: Snapshot, empty: Content, *, without: Set[str], threads: in
         vectors=[part.block.rows[first:last] for part, first, last in runs],
         counts=counts,
         angles_deg=np.concatenate([part.angles_deg[first:last] for part, first, last in runs] or [_NO_ANGLES]),
+        tilts_deg=np.concatenate([part.tilts_deg[first:last] for part, first, last in runs] or [_NO_ANGLES]),
         pictures=[part.pictures.raw(row) for part, first, last in runs for row in range(first, last)]
         if any(part.pictures for part in snapshot.parts)
         else (),

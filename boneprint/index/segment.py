@@ -54,6 +54,7 @@ class Segment:
     block : their (M, D) rows
     offsets : (N + 1,) int64; views of bone n are rows offsets[n] to offsets[n + 1]
     angles_deg : (M,) float32, NaN where unknown
+    tilts_deg : (M,) float32; of older files 0
     removed : ids of bones in earlier files that are enrolled no longer
     pictures : the M views as PNG files, empty where none is kept
     solids : the N bones as encoded grids, empty where none is kept
@@ -69,6 +70,7 @@ class Segment:
     block: Block
     offsets: IntArray
     angles_deg: FloatArray
+    tilts_deg: FloatArray
     removed: frozenset[str]
     pictures: Blobs = field(repr=False)
     solids: Blobs = field(repr=False)
@@ -225,6 +227,7 @@ def _segment(path: Path, identity: Identity, seal: Seal, raw: memoryview, file: 
     checksums = _array(file["checksums"], seal.part("checksums"), raw) if later else None
     offsets = np.asarray(file["offsets"][()], dtype=np.int64)
     angles_deg = np.asarray(file["angles_deg"][()], dtype=np.float32)
+    tilts_deg = np.asarray(file["tilts_deg"][()] if "tilts_deg" in file else np.zeros(len(vectors)), dtype=np.float32)
     if (
         vectors.ndim != 2
         or vectors.dtype not in (np.float32, np.float16)
@@ -233,7 +236,7 @@ def _segment(path: Path, identity: Identity, seal: Seal, raw: memoryview, file: 
         or offsets[0] != 0
         or offsets[-1] != len(vectors)
         or (np.diff(offsets) < 1).any()
-        or angles_deg.shape != (len(vectors),)
+        or not angles_deg.shape == tilts_deg.shape == (len(vectors),)
     ):
         raise ValueError(f"{len(references)} bones, {len(offsets)} offsets, {len(vectors)} views do not agree")
     graph = file.get("graph")
@@ -252,6 +255,7 @@ def _segment(path: Path, identity: Identity, seal: Seal, raw: memoryview, file: 
         block=Block(vectors, checksums, path),
         offsets=offsets,
         angles_deg=angles_deg,
+        tilts_deg=tilts_deg,
         removed=frozenset(_texts(file["removed/bone_id"])) if "removed" in file else frozenset(),
         pictures=_blobs("pictures", file, seal, raw, path, len(vectors)),
         solids=_blobs("solids", file, seal, raw, path, bones),

@@ -66,6 +66,7 @@ class Written:
             block=Block(vectors, None, path),
             offsets=array("offsets", "<i8"),
             angles_deg=array("angles_deg", "<f4"),
+            tilts_deg=array("tilts_deg", "<f4"),
             removed=frozenset(),
             pictures=Blobs.none("pictures", path, len(vectors)),
             solids=Blobs.none("solids", path, len(content.references)),
@@ -122,6 +123,7 @@ class Layouts:
         data = {
             "vectors": b"".join(vectors),
             "angles_deg": content.angles_deg.astype("<f4").tobytes(),
+            "tilts_deg": content.tilts_deg.astype("<f4").tobytes(),
             "offsets": np.concatenate([[0], np.cumsum(content.counts)]).astype("<i8").tobytes(),
             "references/canvas_mm": np.array(canvases, "<f8").tobytes(),
             **{f"references/{name}": np.array(column, f"S{widths[name]}").tobytes() for name, column in texts.items()},
@@ -166,6 +168,7 @@ def _laid_out(content: Content, widths: dict[str, int]) -> _Layout:
         references=references,
         vectors=[rng.random(block.shape, np.float32) for block in content.vectors],
         angles_deg=rng.random(len(content.angles_deg), np.float32),
+        tilts_deg=rng.random(len(content.tilts_deg), np.float32),
         pictures=(),
         solids=(),
     )

@@ -95,6 +95,7 @@ class Snapshot:
                 np.concatenate(unverified),
             ),
             angles_deg=np.concatenate([part.angles_deg for part in self.parts]),
+            tilts_deg=np.concatenate([part.tilts_deg for part in self.parts]),
             generation=self.generation,
             embedder=self.base.embedder,
             indexed=np.flatnonzero(self.living[0]),

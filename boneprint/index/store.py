@@ -13,7 +13,7 @@ import numpy as np
 
 from boneprint.errors import StoreError
 from boneprint.index.check import Finding, check
-from boneprint.index.enrolment import check_enrolments
+from boneprint.index.enrolment import check_enrolments, tilts_of
 from boneprint.index.gallery import Gallery
 from boneprint.index.graph import CELL_VIEWS, EXACT_VIEWS
 from boneprint.index.merge import cells_of, graph_of, merged
@@ -178,6 +178,7 @@ class Store:
                 vectors=[enrolment.vectors for enrolment in enrolments],
                 counts=np.array([len(enrolment.vectors) for enrolment in enrolments]),
                 angles_deg=np.concatenate([enrolment.angles_deg for enrolment in enrolments]),
+                tilts_deg=np.concatenate([tilts_of(enrolment) for enrolment in enrolments]),
                 pictures=list(
                     chain.from_iterable(
                         enrolment.pictures or [b""] * len(enrolment.vectors) for enrolment in enrolments

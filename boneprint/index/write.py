@@ -41,7 +41,7 @@ class Content:
     references : N bones
     vectors : blocks of (., D) rows, each of one or more whole bones, in the order of the references
     counts : (N,) int64, how many views each bone has
-    angles_deg : (M,) float32
+    angles_deg, tilts_deg : (M,) float32
     removed : ids of bones of earlier generations that are enrolled no longer
     pictures : PNG file of each of the M views, empty where there is none; or none at all
     solids : encoded grid of each of the N bones, empty where there is none; or none at all
@@ -57,6 +57,7 @@ class Content:
     vectors: Sequence[NDArray[Any]] = ()
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     angles_deg: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    tilts_deg: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     removed: Sequence[str] = ()
     pictures: Sequence[bytes | memoryview] = ()
     solids: Sequence[bytes | memoryview] = ()
@@ -98,6 +99,7 @@ def _write_all(file: h5py.File, content: Content) -> list[Part]:
         _write(file, "vectors", (views, content.dim), precision, blocks, axes="view, dimension", units="1"),
         _write(file, "checksums", offsets[1:].shape, np.uint32, [checksums.found], axes="bone", units="CRC-32"),
         _write(file, "angles_deg", (views,), np.float32, [content.angles_deg], axes="view", units="degree"),
+        _write(file, "tilts_deg", (views,), np.float32, [content.tilts_deg], axes="view", units="degree"),
         _write(file, "offsets", offsets.shape, np.int64, [offsets], axes="bone", units="view"),
     ]
     for column in TEXT_COLUMNS:

@@ -44,6 +44,7 @@ class Enrolment:
     angles_deg : (V,) float32, rotation of each view about the long axis (0 = AP, 90 = ML); NaN where unknown
     pictures : the V views as PNG files, to be looked at later; or none
     solid : the bone itself as an encoded grid, to be superimposed on probes later; or nothing
+    tilts_deg : (V,) float32, how far the source of each view has moved towards the head; None: they are level
     """
 
     reference: Reference
@@ -51,6 +52,7 @@ class Enrolment:
     angles_deg: FloatArray
     pictures: tuple[bytes, ...] = ()
     solid: bytes = b""
+    tilts_deg: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,11 @@ class Candidate:
     """One bone of a search result.
 
     ``distance`` is the distance of the fingerprints times ``factor``, which is more than 1 for a bone that strangers'
-    radiographs come nearer to than usual. ``angle_deg`` is the enrolled view nearest to the first probe, ``picture``
-    that view as a PNG file where the database keeps pictures. ``threshold`` is the margin of this candidate's kind of
-    bone. Where the embedder was not calibrated for such a comparison (another kind or size of bone, more than two
-    probes) ``uncalibrated`` says so in words, ``threshold`` is the strictest that there is, and ``log10_lr`` is None.
+    radiographs come nearer to than usual. ``angle_deg`` is the enrolled view nearest to the first probe, taken with the
+    source ``tilt_deg`` towards the head, ``picture`` that view as a PNG file where the database keeps pictures.
+    ``threshold`` is the margin of this candidate's kind of bone. Where the embedder was not calibrated for such a
+    comparison (another kind or size of bone, more than two probes) ``uncalibrated`` says so in words, ``threshold`` is
+    the strictest that there is, and ``log10_lr`` is None.
     """
 
     rank: int
@@ -93,12 +96,15 @@ class Candidate:
     log10_lr: float | None
     uncalibrated: str | None
     factor: float = 1.0
+    tilt_deg: float = 0.0
     picture: bytes | None = field(default=None, repr=False)
 
     @property
     def view(self) -> str:
         """The nearest enrolled view in words."""
-        return "view" if math.isnan(self.angle_deg) else f"view at {self.angle_deg:.0f} deg"
+        if math.isnan(self.angle_deg):
+            return "view"
+        return f"view at {self.angle_deg:.0f} deg" + (f", tilted {self.tilt_deg:+.0f}" if self.tilt_deg else "")
 
 
 @dataclass(frozen=True)
