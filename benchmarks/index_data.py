@@ -107,10 +107,11 @@ def simulated(given: argparse.Namespace) -> Data:
     from boneprint.drr.geometry import turned_axes
     from boneprint.embed.preprocess import canvas_pixels
     from boneprint.nouns import Radiograph, canvas_for
+    from boneprint.training_recipe import Recipe
 
     torch.set_num_threads(1)
     embedder = embed.load_embedder()
-    bodies = training_set.build(training_set.Recipe(), given.rendered)
+    bodies = training_set.build(Recipe(), given.rendered)
     axis = np.deg2rad(np.arange(_SIMULATED_VIEWS) * 180 / _SIMULATED_VIEWS)
     level = np.zeros(len(axis))
     axes = np.stack(turned_axes(axis, level, level, np)).transpose(2, 0, 1)

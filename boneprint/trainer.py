@@ -19,6 +19,7 @@ from boneprint.errors import BoneprintError
 from boneprint.evidence import calibrate
 from boneprint.evidence.metrics import equal_error_rate
 from boneprint.nouns import Volume
+from boneprint.training_recipe import Recipe
 
 Report = Callable[[str, int, int, str], None]
 
@@ -27,7 +28,7 @@ def train_embedder(
     out: Path,
     cache: Path,
     *,
-    recipe: training_set.Recipe,
+    recipe: Recipe,
     schedule: Schedule,
     cts: Path | None = None,
     calibration_bones: int | None = None,

@@ -29,23 +29,8 @@ from boneprint.embed.preprocess import canvas_pixels, framed
 from boneprint.embed.training import Lesson, Schedule
 from boneprint.errors import BoneprintError
 from boneprint.nouns import AIR_HU, Canvas, Volume, canvas_for, canvas_of_height
-from boneprint.simulate import BONES, HEALTHY, TRAINING, Body, Condition, Scanner, family, individual
-
-# How many of each kind there are for one femur. Lumps are no bones at all, and teach shape as such; pieces are the
-# upper or lower ends of long bones.
-PIECE = "piece"
-TRAINED = (*BONES, PIECE)
-SHARES = {
-    "femur": 1.0,
-    "tibia": 0.5,
-    "humerus": 0.4,
-    "radius": 0.3,
-    "vertebra": 1.0,
-    "hip": 1.0,
-    "lump": 0.6,
-    PIECE: 0.8,
-}
-_CATS = 0.3  # cats' femora for one human femur
+from boneprint.simulate import HEALTHY, Body, Condition, Scanner
+from boneprint.training_recipe import PIECE, Member, Recipe
 
 # How many lessons are on each kind, whatever there is of it: what is hard to tell apart needs as many as what is easy.
 _LESSONS = {
@@ -56,18 +41,13 @@ _LESSONS = {
     "vertebra": 0.13,
     "hip": 0.13,
     "lump": 0.09,
-    PIECE: 0.09,
+    PIECE: 0.12,
 }
 # Of the lessons of a second course one kind only is shown: bones of another kind are easily told apart, and teach
 # little.
 _ONE_KIND = 0.75
 
 _LONG = ("femur", "tibia", "humerus", "radius")
-# How much of a long bone a piece keeps; of more of it the pose would be a long bone's still.
-_PIECE_CHANCES = (0.6, 0.2, 0.2)
-_PIECES_OF = {"femur": (0.3, 0.42), "tibia": (0.2, 0.28), "humerus": (0.18, 0.25)}
-# People are numbered from here where they are not those whose whole bones are trained on.
-_CATS_FROM, _PIECES_FROM = 500_000, 700_000
 _HARM = 0.05  # of second scans have each of the conditions of `Condition.drawn`
 _SHARD = 32  # bodies in one file of the cache
 _SEEN_HU = -500.0
@@ -76,80 +56,14 @@ _SEEN_HU = -500.0
 _PICTURE = {True: (240, 144), False: (220, 220)}
 # Voxels of a miniature, in pixels of its canvas.
 _VOXEL = {True: 0.75, False: 0.9625}
+# How far the bone leans towards the source or from it, sd in degrees: of a gallery's view, and of any other. What is
+# not long is enrolled in several tilts (`drr.ENROLMENT_TILTS`), and one of them is near.
+_TILTS_DEG = {True: (1.5, 3.5), False: (1.0, 2.5)}
 _KEPT_BACK = 0.06  # of people and families examine, and are not trained on
 _EXAMINATIONS = 12
 
 # Miniatures of one bone, the height of their canvas in mm, and whether that is a tall one.
 Shard = tuple[list[Miniature], float, bool]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How many bodies of which kinds; together with the seed it determines every miniature.
-
-    ``people`` and ``families`` count femora; of other kinds there are `SHARES` of them. With two ``sessions`` each body
-    is scanned again by another scanner, remodelled a little, and sometimes harmed.
-    """
-
-    seed: int = 1
-    people: int = 160
-    families: int = 60
-    siblings: int = 4
-    sessions: int = 2
-    kinds: tuple[str, ...] = TRAINED
-    cats: bool = True
-
-    def __post_init__(self) -> None:
-        if min(self.people, self.families) < 0 or self.people + self.families < 2 or self.siblings < 2:
-            raise BoneprintError(
-                f"training set of {self.people} people and {self.families} families of {self.siblings}: expected no "
-                "negative number, at least two of both together, and two siblings."
-            )
-        if self.sessions not in (1, 2) or not self.kinds or not set(self.kinds) <= set(TRAINED):
-            raise BoneprintError(
-                f"training set of {', '.join(self.kinds) or 'no kind'} in {self.sessions} sessions: expected kinds "
-                f"among {', '.join(TRAINED)}, and 1 or 2 sessions."
-            )
-
-    def members(self) -> list["Member"]:
-        """Every bone of the training set."""
-        groups = [(kind, "human", SHARES[kind]) for kind in self.kinds]
-        if self.cats and "femur" in self.kinds:
-            groups.append(("femur", "cat", _CATS))
-        listed: list[Member] = []
-        families = 0
-        for kind, species, share in groups:
-            first = _PIECES_FROM if kind == PIECE else _CATS_FROM if species == "cat" else 0
-            for index in range(first, first + round(share * self.people)):
-                of, condition = _piece(self.seed, index) if kind == PIECE else (kind, HEALTHY)
-                body = individual(self.seed, index, bone=of, species=species, stream=TRAINING)
-                listed.append(Member(body, kind, condition))
-            for index in range(first, first + round(share * self.families)):
-                of, condition = _piece(self.seed, index) if kind == PIECE else (kind, HEALTHY)
-                siblings = family(self.seed, index, self.siblings, bone=of, species=species)
-                listed += [Member(body, kind, condition, families) for body in siblings]
-                families += 1
-        return listed
-
-
-@dataclass(frozen=True)
-class Member:
-    """A bone to be trained on: what it counts as, what is left of it, and the number of its family (-1 without)."""
-
-    body: Body
-    kind: str
-    condition: Condition = HEALTHY
-    family: int = -1
-
-
-def _piece(seed: int, index: int) -> tuple[str, Condition]:
-    """A long bone, and which end of it is left."""
-    rng = np.random.default_rng((seed, index))
-    of = str(rng.choice(list(_PIECES_OF), p=_PIECE_CHANCES))
-    gone = 1 - float(rng.uniform(*_PIECES_OF[of]))
-    upper = rng.random() < 0.5
-    condition = Condition(missing_below=gone if upper else 0.0, missing_above=0.0 if upper else gone, seed=index)
-    return of, condition
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +153,7 @@ class TrainingSet:
         # A gallery holds a view every few degrees, whatever the bone's own angle is.
         axis = direction + rng.uniform(-schedule.spreads_deg[0], schedule.spreads_deg[0], len(chosen)).repeat(each)
         axis = axis + np.where(clean, 0.0, rng.uniform(-spread, spread, count))
-        tilt = rng.normal(0, np.where(clean, 1.5, 3.5))
+        tilt = rng.normal(0, np.where(clean, *_TILTS_DEG[tall]))
         lean = np.where(clean, rng.normal(0, 1.5, count), rng.uniform(-20, 20, count))
         pitch = np.full(count, canvas_mm / size[0])
         off = np.where(clean, 0.0, 1.0)[:, None] * rng.uniform(-0.05, 0.05, (count, 2)) * canvas_mm

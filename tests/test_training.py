@@ -16,8 +16,9 @@ from boneprint.embed.preprocess import CHANNELS
 from boneprint.embed.training import Schedule
 from boneprint.errors import BoneprintError
 from boneprint.simulate import Scanner, individual
+from boneprint.training_recipe import PIECE, Recipe
 
-SMALL = training_set.Recipe(seed=5, people=5, families=3, kinds=("humerus",))
+SMALL = Recipe(seed=5, people=5, families=3, kinds=("humerus",))
 LESSON = Schedule(bones=6, views=3, check_every=0)
 
 
@@ -28,7 +29,7 @@ def small_set(tmp_path_factory):
 
 
 def test_a_recipe_holds_people_and_families_of_every_kind():
-    listed = training_set.Recipe(people=10, families=4, kinds=("femur", "radius")).members()
+    listed = Recipe(people=10, families=4, kinds=("femur", "radius")).members()
     kinds = [(member.kind, member.body.species, member.family >= 0) for member in listed]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {
         ("femur", "human", False): 10,
@@ -126,15 +127,15 @@ def test_a_training_set_is_not_made_twice_and_a_cut_off_one_is_completed(small_s
 
 @pytest.fixture(scope="module")
 def squares(tmp_path_factory):
-    recipe = training_set.Recipe(seed=5, people=4, families=1, siblings=2, kinds=("vertebra", "piece"))
+    recipe = Recipe(seed=5, people=4, families=1, siblings=2, kinds=("vertebra", "piece"))
     return training_set.build(recipe, tmp_path_factory.mktemp("squares"), workers=2)
 
 
 def test_pieces_are_what_both_scans_left_of_a_long_bone(squares):
-    members = training_set.Recipe(seed=5, people=4, families=1, siblings=2, kinds=("piece",)).members()
+    members = Recipe(seed=5, people=4, families=1, siblings=2, kinds=("piece",)).members()
     assert all(member.condition.missing_below + member.condition.missing_above > 0.5 for member in members)
     assert not squares.tall.any()
-    for row in np.flatnonzero(squares.kinds == training_set.PIECE):
+    for row in np.flatnonzero(squares.kinds == PIECE):
         one, other = (squares.ensemble.bodies[number] for number in squares.sessions[row])
         high = [body.levels.shape[0] * body.step_mm for body in (one, other)]
         assert max(high) < 210
@@ -165,7 +166,7 @@ def test_a_cache_of_another_recipe_is_refused(small_set):
 @pytest.mark.parametrize("wrong", [{"people": -1}, {"people": 1, "families": 0}, {"kinds": ("wing",)}, {"sessions": 3}])
 def test_a_recipe_that_cannot_be_made_is_refused(wrong):
     with pytest.raises(BoneprintError, match="training set of"):
-        training_set.Recipe(**wrong)
+        Recipe(**wrong)
 
 
 def test_own_scans_of_one_bone_become_one_bone(tmp_path):
@@ -182,7 +183,7 @@ def test_own_scans_of_one_bone_become_one_bone(tmp_path):
 
 
 def test_nobody_trained_on_can_be_simulated_by_a_user():
-    recipe = training_set.Recipe(people=20, families=2, kinds=("femur", "piece"))
+    recipe = Recipe(people=20, families=2, kinds=("femur", "piece"))
     trained = {member.body.shape.values for member in recipe.members()}
     for seed in (0, 1, 2):
         assert trained.isdisjoint(individual(seed, index).shape.values for index in range(20))

@@ -55,7 +55,7 @@ def train(
     from boneprint import show, trainer
     from boneprint.embed.card import card_path, weights_path
     from boneprint.embed.training import Schedule
-    from boneprint.training_set import Recipe
+    from boneprint.training_recipe import Recipe
 
     def said(**given: Any) -> dict[str, Any]:
         return {name: value for name, value in given.items() if value not in (None, ())}
