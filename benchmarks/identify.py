@@ -3,8 +3,9 @@
     python benchmarks/identify.py                              # 100 femora: `make bench`
     python benchmarks/identify.py femur=1000+9000 tibia=500 humerus=500 radius=500 vertebra=500 hip=500 lump=500
 
-KIND=PROBED[+OTHERS][@LAID]: people whose bone is enrolled from a first scan and probed from a second one, others who
-are only enrolled, and how many of the first bones found are laid over each probe (`search --superimpose`).
+[END-]KIND=PROBED[+OTHERS][@LAID]: people whose bone is enrolled from a first scan and probed from a second one, others
+who are only enrolled, and how many of the first bones found are laid over each probe (`search --superimpose`). With
+``upper-`` or ``lower-`` that end of a long bone is all that is left: lower ends of radii were never trained on.
 ``--render-only`` fills the cache, needs no weights and goes on where it was stopped; ``--score`` searches with what is
 in the cache. Nothing is tuned here: thresholds are the card's, or said to be found here.
 """
@@ -12,7 +13,7 @@ in the cache. Nothing is tuned here: thresholds are the card's, or said to be fo
 import argparse
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,9 +37,11 @@ from boneprint.evidence.identification import (
     rate,
 )
 from boneprint.evidence.metrics import false_match_rate, likelihood_ratio_cost, threshold_at
-from boneprint.simulate import BONES, individual
+from boneprint.simulate import BONES, HEALTHY, Condition, individual
 from boneprint.two_visits import Scanning
 
+# What is left of a bone of which only an end is: short enough to be no long bone any more.
+END_SHARE = (0.18, 0.25)
 RANKS = (1, 2, 5, 10)
 FALSE_MATCHES = (1e-3, 1e-4)
 FALSE_POSITIVES = 0.01
@@ -49,36 +52,54 @@ STRATA = {"axis_deg": (0, 7, 15, 22), "plane_deg": (0, 5, 10, 15), "kvp": (50, 7
 
 @dataclass(frozen=True)
 class Wanted:
-    """So many people of a kind of bone: the first are probed, the others only enrolled; ``laid`` over each probe."""
+    """So many people of a kind of bone: the first are probed, the others only enrolled; ``laid`` over each probe.
+
+    ``end`` is what is left of the bone: "upper", "lower", or all of it.
+    """
 
     kind: str
     probed: int
     others: int
     laid: int = 0
+    end: str = ""
 
     def __str__(self) -> str:
         others, laid = f"+{self.others}" if self.others else "", f"@{self.laid}" if self.laid else ""
-        return f"{self.kind}={self.probed}{others}{laid}"
+        return f"{self.part}={self.probed}{others}{laid}"
+
+    @property
+    def part(self) -> str:
+        """The kind of bone, or which end of it."""
+        return f"{self.end}-{self.kind}" if self.end else self.kind
+
+    def condition(self, seed: int, index: int) -> Condition:
+        """What is left of a person's bone."""
+        gone = 1 - float(np.random.default_rng((seed, index)).uniform(*END_SHARE))
+        if not self.end:
+            return HEALTHY
+        return replace(HEALTHY, **{"missing_below" if self.end == "upper" else "missing_above": gone}, seed=index)
 
     @classmethod
     def parse(cls, text: str) -> "Wanted":
-        found = re.fullmatch(r"(\w+)=(\d+)(?:\+(\d+))?(?:@(\d+))?", text)
-        if found is None or found[1] not in BONES or int(found[2]) < 2:
+        found = re.fullmatch(r"(?:(upper|lower)-)?(\w+)=(\d+)(?:\+(\d+))?(?:@(\d+))?", text)
+        if found is None or found[2] not in BONES or int(found[3]) < 2:
             raise argparse.ArgumentTypeError(
-                f"'{text}', expected KIND=PROBED[+OTHERS][@LAID], at least 2 probed, KIND one of {', '.join(BONES)}"
+                f"'{text}', expected [END-]KIND=PROBED[+OTHERS][@LAID], at least 2 probed, END upper or lower, KIND one "
+                f"of {', '.join(BONES)}"
             )
-        return cls(found[1], int(found[2]), int(found[3] or 0), int(found[4] or 0))
+        return cls(found[2], int(found[3]), int(found[4] or 0), int(found[5] or 0), found[1] or "")
 
     def names(self, seed: int, species: str) -> list[str]:
         """What the files of every bone are called."""
-        return [f"{species}-{self.kind}-{seed}/{index:05d}" for index in range(self.probed + self.others)]
+        return [f"{species}-{self.part}-{seed}/{index:05d}" for index in range(self.probed + self.others)]
 
     def tasks(self, folder: Path, scanning: Scanning, seed: int, species: str) -> dict[Path, rendered_bones.Make]:
         """Everything to be rendered; those who are probed first."""
         found: dict[Path, rendered_bones.Make] = {}
         for index, name in enumerate(self.names(seed, species)):
             body = individual(seed, index, bone=self.kind, species=species)
-            found |= rendered_bones.tasks(folder, name, body, scanning, probed=index < self.probed, solid=self.laid > 0)
+            condition, probed = self.condition(seed, index), index < self.probed
+            found |= rendered_bones.tasks(folder, name, body, scanning, condition, probed=probed, solid=self.laid > 0)
         return found
 
 
@@ -86,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, render, score, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "wanted", nargs="*", type=Wanted.parse, default=[Wanted("femur", 100, 0)], metavar="KIND=N[+M][@L]"
+        "wanted", nargs="*", type=Wanted.parse, default=[Wanted("femur", 100, 0)], metavar="[END-]KIND=N[+M][@L]"
     )
     parser.add_argument("--species", default="human")
     parser.add_argument("--seed", type=int, default=31, help="of the cohort; poses and exposures follow from it")
@@ -106,14 +127,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not given.score:
         for wanted in given.wanted:
             tasks = wanted.tasks(folder, scanning, given.seed, given.species)
-            rendered_bones.build(tasks, given.workers, what=wanted.kind)
+            rendered_bones.build(tasks, given.workers, what=wanted.part)
     if not given.render_only:
         embedder = load_embedder(given.weights)
         print(report.heading())
         kinds = {}
         for wanted in given.wanted:
-            kinds[wanted.kind] = score(wanted, folder, embedder, given)
-            print(table(wanted.kind, kinds[wanted.kind]), flush=True)
+            kinds[wanted.part] = score(wanted, folder, embedder, given)
+            print(table(wanted.part, kinds[wanted.part]), flush=True)
         report.write(given.name, {**about(given, embedder), "kinds": kinds}, given.results)
 
 
@@ -146,13 +167,13 @@ def score(wanted: Wanted, folder: Path, embedder: Embedder, given: argparse.Name
     candidates = set(wanted.names(seed, species)[: wanted.probed])
     probed = [n for n in there if n in candidates and rendered_bones.probes_path(folder, n).exists()]
     if len(probed) < 2:
-        raise BoneprintError(f"{folder}: {len(probed)} probed {wanted.kind} bones in it; render at least two first.")
+        raise BoneprintError(f"{folder}: {len(probed)} probed {wanted.part} bones in it; render at least two first.")
     # Those that are probed come first, whatever a run that was stopped has left out.
     names = probed + sorted(set(there) - set(probed))
     if len(names) < wanted.probed + wanted.others:
-        print(f"{wanted.kind}: only {len(names)} of {wanted.probed + wanted.others} bones have been rendered")
+        print(f"{wanted.part}: only {len(names)} of {wanted.probed + wanted.others} bones have been rendered")
     gallery = matching.enrolled(
-        [rendered_bones.views_path(folder, n) for n in names], embedder, [wanted.kind] * len(names)
+        [rendered_bones.views_path(folder, n) for n in names], embedder, [wanted.part] * len(names)
     )
     probes = matching.probed([rendered_bones.probes_path(folder, n) for n in probed], list(gallery.views), embedder)
     found = matching.distances(gallery, probes)
@@ -163,7 +184,7 @@ def score(wanted: Wanted, folder: Path, embedder: Embedder, given: argparse.Name
         if species != "human" or side == matching.JOINED:
             return None
         comparison = {matching.BOTH: TWO_PROBES, matching.BIPLANE: BIPLANE}.get(side, ONE_PROBE)
-        return calibrations.get(comparison, {}).get(wanted.kind)
+        return calibrations.get(comparison, {}).get(wanted.part)
 
     outcomes: dict[str, object] = {
         "probed": len(probed),

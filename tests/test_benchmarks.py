@@ -1,5 +1,6 @@
 """The accuracy benchmarks: what they render is what the product sees, and what they count is what they say."""
 
+import argparse
 import json
 import sys
 from functools import partial
@@ -15,7 +16,7 @@ from boneprint.bone import isolate, stand_up
 from boneprint.embed import load_embedder, read_card
 from boneprint.evidence import ONE_PROBE, of_card
 from boneprint.nouns import Radiograph, canvas_of_height
-from boneprint.simulate import Scanner, individual
+from boneprint.simulate import HEALTHY, Scanner, individual
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
@@ -60,6 +61,30 @@ def test_a_cached_bone_has_the_fingerprints_of_its_radiographs(cache):
     rendered_bones.write(views, {**arrays, "pixels": arrays["pixels"][:, ::-1]})
     assert not torch.allclose(vectors, matching.enrolled([views], embedder, ["femur"]).views[canvas_mm][1], atol=0.1)
     rendered_bones.write(views, arrays)
+
+
+@pytest.mark.parametrize("text", ["femur=100", "hip=20+80@10", "lower-radius=3+2", "upper-femur=2@1"])
+def test_what_is_wanted_is_read_as_it_is_written(text):
+    wanted = identify.Wanted.parse(text)
+    assert str(wanted) == text
+    left = wanted.condition(31, 0)
+    gone = left.missing_below if wanted.end == "upper" else left.missing_above
+    assert (0.75 <= gone <= 0.82) == bool(wanted.end) == (left != HEALTHY)
+
+
+@pytest.mark.parametrize("text", ["end-femur=3", "femur=1", "lower-tail=3", "lower-=3"])
+def test_what_cannot_be_wanted_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected"):
+        identify.Wanted.parse(text)
+
+
+def test_tilted_views_are_further_turns_and_the_view_a_quarter_on_has_the_same_tilt():
+    for count in (36, 108):
+        views_deg, quarter_on = matching.views_of(count)
+        angles_deg, tilts_deg = drr.enrolment_directions(long=count == 36)
+        np.testing.assert_array_equal(views_deg, angles_deg)
+        np.testing.assert_array_equal(tilts_deg[quarter_on], tilts_deg)
+        np.testing.assert_array_equal((angles_deg[quarter_on] - angles_deg) % 360, 90)
 
 
 def test_a_bone_is_as_far_as_its_nearest_view_and_two_probes_are_fused_as_the_product_fuses_them():
