@@ -14,7 +14,10 @@ from boneprint.cli import main
 from boneprint.embed import weights
 from boneprint.embed.card import SHIPPED
 from boneprint.index import Store
+from boneprint.nouns import Enrolment
+from boneprint.read import write_ct_series
 from boneprint.reindex import reindex
+from boneprint.simulate import Scanner, individual
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,35 @@ def test_without_grid_the_pictures_serve_and_without_either_the_ct(cohort_dir, p
     assert done.exit_code == 1
     ((_, said),) = [each.values() for each in json.loads(done.stdout)["failed"] if "radiographs" not in each["error"]]
     assert "no such file or folder" in said
+
+
+def test_a_vertebra_of_an_older_database_is_enrolled_tilted_from_its_grid_or_ct_and_level_from_its_pictures(others, tmp_path):
+    """Oracle: ingested anew. An older database holds level views only, and has no tilts."""
+    volume, _ = individual(5, 0, bone="vertebra").scan(Scanner((1.5, 1.5, 1.5), 0.0, 0.6, 10.0))
+    write_ct_series(tmp_path / "ct", volume, subject_id="SIM-V", body_part="vertebra")
+    with boneprint.open(tmp_path / "whole.h5", writable=True) as database:
+        database.ingest(tmp_path / "ct", keep_views=True)
+        now = database.store.gallery()
+    level = slice(0, 36)
+    pictures, solid = tuple(now.picture(view) for view in range(36)), bytes(now.solid(0))
+    bare = Enrolment(now.references[0], now.rows.of(0)[level].astype(np.float32), now.angles_deg[level])
+    kept = {"grid": {"pictures": pictures, "solid": solid}, "pictures": {"pictures": pictures}, "ct": {}}
+    found = {}
+    for name, what in kept.items():
+        with Store.open(tmp_path / f"{name}.h5", writable=True, embedder=now.embedder, dim=now.dim) as store:
+            store.append([replace(bare, **what)])
+        done = reindex(tmp_path / f"{name}.h5", tmp_path / f"{name}-new.h5", weights=others)
+        assert (len(done.made), done.failed) == (1, ())
+        found[name] = Store.open(tmp_path / f"{name}-new.h5").gallery()
+    directions = [now.direction(view) for view in range(108)]
+    for name, views in (("grid", 108), ("pictures", 36), ("ct", 108)):
+        gallery = found[name]
+        assert gallery.views == views
+        assert gallery.references[0].canvas_mm == now.references[0].canvas_mm
+        assert [gallery.direction(view) for view in range(views)] == directions[:views]
+        apart = np.linalg.norm(gallery.rows.of(0) - now.rows.of(0)[:views], axis=1)
+        assert apart.max() < 0.15
+        assert sum(gallery.picture(view) is not None for view in range(views)) == (0 if name == "ct" else views)
 
 
 def test_a_database_of_other_weights_names_the_way_out(bones_h5, others):
