@@ -104,7 +104,7 @@ def _between_marks(page: Path, made: str) -> str:
 
 def figures() -> str:
     """What benchmarks/identify.py and carry_over.py found, as two tables."""
-    result, again = _result("identify"), _result("identify-femur-37")
+    result, again, square = _result("identify"), _result("identify-femur-37"), _result("identify-square")
     probes = result["probes"]
     voxels = {"coarse": "about 2 mm in a femur", "usual": "0.5 to 2 mm"}[result["voxels"]]
     species = "people" if result["species"] == "human" else f"{result['species']}s"
@@ -115,21 +115,21 @@ def figures() -> str:
         "rank 1 and among the first five, comparisons missed at a false match rate of 0.001, and searches missed where "
         "1 % of those for a bone that is not enrolled would return one; 95 % intervals over bones. AP + ML: two views "
         "fused; AP & ML: likened together, their directions known (`search --angle 0 --angle 90`). ML alone, S1's "
-        "joined image, and candidates laid over the radiograph: see the [model card](docs/model-card.md). Command: "
-        f'`make bench BONES="{result["bones"]}"`; seed {result["seed"]}, commit {result["circumstances"]["commit"]}, '
-        f"embedder `{result['embedder']}`. Femora of seed {again['seed']}, on whom nothing was ever tried: `python "
-        f"benchmarks/identify.py {again['bones']} --seed {again['seed']} --name identify-femur-37`."
+        "joined image, and more that was laid over the radiograph: see the [model card](docs/model-card.md). Command: "
+        f"{_command(result, 'identify')}. Femora of seed {again['seed']}, on whom nothing was ever tried: "
+        f"{_command(again, 'identify-femur-37')}. What is not long: {_command(square, 'identify-square')}; the network "
+        "has a branch for either, and that for long bones is the same in both weights."
     )
     sides, femora = ("AP", "AP + ML", "AP & ML"), again["kinds"]["femur"]
-    rows = [row for kind, found in result["kinds"].items() for row in _found(kind, found["probed"], found, sides)]
+    rows = [row for kind, found in _identified().items() for row in _found(kind, found["probed"], found, sides)]
     rows += _found(f"femur, seed {again['seed']}", femora["probed"], femora, sides)
-    return "\n".join([textwrap.fill(said, 128), "", *_table(rows), "", *carried_over()])
+    laid = _laid_over("identify-superimposed-500", set(), sides)
+    return "\n".join([textwrap.fill(said, 128), "", *_table(rows), "", *laid, "", *carried_over()])
 
 
 def every_figure() -> str:
     """All that benchmarks/identify.py found, as tables: by fingerprint, and laid over."""
-    result = _result("identify")
-    by_fingerprint = [row for kind, found in result["kinds"].items() for row in _found(kind, found["probed"], found)]
+    by_fingerprint = [row for kind, found in _identified().items() for row in _found(kind, found["probed"], found)]
     again = (
         "Bones, conditions, command and columns are those of the [README](../README.md). AP | ML: joined, as in S1, "
         "both halves a quarter of a turn apart to the degree."
@@ -137,22 +137,43 @@ def every_figure() -> str:
     return "\n".join([again, "", *_table(by_fingerprint), *_every_figure_laid_over()])
 
 
+def _identified() -> dict[str, Any]:
+    """By kind of bone what was found by fingerprint: of long bones, and of the others."""
+    return {**_result("identify")["kinds"], **_result("identify-square")["kinds"]}
+
+
+def _command(result: dict[str, Any], name: str) -> str:
+    """How a result of benchmarks/identify.py was made."""
+    return (
+        f"`python benchmarks/identify.py {result['bones']} --seed {result['seed']} --name {name}`, commit "
+        f"{result['circumstances']['commit']}, embedder `{result['embedder']}`"
+    )
+
+
 def _every_figure_laid_over() -> list[str]:
-    """The same of what was laid over: at several times, and perhaps by other weights; of a kind the last time."""
+    """The same of what was laid over: at several times, and perhaps by other weights; of a gallery the last time."""
     lines: list[str] = []
-    shown: set[str] = set()
-    for name in ("identify-superimposed-square", "identify-superimposed"):
-        laid = _result(name)
-        said = (
-            f"The first bones found by `{laid['embedder']}` laid over the radiograph (`search --superimpose`) and "
-            "ranked by how well their edges agree; those that are not laid over count as no match. Command: `python "
-            f"benchmarks/identify.py {laid['bones']} --name {name}`; seed {laid['seed']}."
-        )
-        new = {kind: found for kind, found in laid["kinds"].items() if kind not in shown}
-        shown |= new.keys()
-        rows = [row for kind, found in new.items() for row in _found(kind, found["probed"], found["superimposed"])]
-        lines += ["", textwrap.fill(said, 128), "", *_table(rows)]
+    shown: set[tuple[str, str]] = set()
+    for name in ("identify-superimposed-500", "identify-superimposed-square", "identify-superimposed"):
+        lines += ["", *_laid_over(name, shown)]
     return lines
+
+
+def _laid_over(name: str, shown: set[tuple[str, str]], wanted: tuple[str, ...] = ()) -> list[str]:
+    """What was laid over, without the kinds and sizes of galleries that were ``shown`` before."""
+    laid = _result(name)
+    said = (
+        f"The first bones found by `{laid['embedder']}` laid over the radiograph (`search --superimpose`) and "
+        "ranked by how well their edges agree; those that are not laid over count as no match. Command: "
+        f"{_command(laid, name)}."
+    )
+    rows = []
+    for kind, found in laid["kinds"].items():
+        gallery = kind, max(found["superimposed"]["galleries"], key=int)
+        if gallery not in shown:
+            rows += _found(kind, found["probed"], found["superimposed"], wanted)
+        shown.add(gallery)
+    return [textwrap.fill(said, 128), "", *_table(rows)]
 
 
 def _result(name: str) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_without_grid_the_pictures_serve_and_without_either_the_ct(cohort_dir, p
     assert "no such file or folder" in said
 
 
-def test_a_vertebra_of_an_older_database_is_enrolled_tilted_from_its_grid_or_ct_and_level_from_its_pictures(others, tmp_path):
+def test_a_vertebra_of_an_older_database_is_tilted_from_its_grid_or_ct_and_level_from_its_pictures(others, tmp_path):
     """Oracle: ingested anew. An older database holds level views only, and has no tilts."""
     volume, _ = individual(5, 0, bone="vertebra").scan(Scanner((1.5, 1.5, 1.5), 0.0, 0.6, 10.0))
     write_ct_series(tmp_path / "ct", volume, subject_id="SIM-V", body_part="vertebra")
