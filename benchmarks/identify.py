@@ -84,8 +84,8 @@ class Wanted:
         found = re.fullmatch(r"(?:(upper|lower)-)?(\w+)=(\d+)(?:\+(\d+))?(?:@(\d+))?", text)
         if found is None or found[2] not in BONES or int(found[3]) < 2:
             raise argparse.ArgumentTypeError(
-                f"'{text}', expected [END-]KIND=PROBED[+OTHERS][@LAID], at least 2 probed, END upper or lower, KIND one "
-                f"of {', '.join(BONES)}"
+                f"'{text}', expected [END-]KIND=PROBED[+OTHERS][@LAID], at least 2 probed, END upper or lower, KIND "
+                f"one of {', '.join(BONES)}"
             )
         return cls(found[2], int(found[3]), int(found[4] or 0), int(found[5] or 0), found[1] or "")
 

@@ -104,7 +104,8 @@ def _between_marks(page: Path, made: str) -> str:
 
 def figures() -> str:
     """What benchmarks/identify.py and carry_over.py found, as two tables."""
-    result, again, square = _result("identify"), _result("identify-femur-37"), _result("identify-square")
+    result, again = _result("identify"), _result("identify-femur-37")
+    square, left_out = _result("identify-square"), _result("identify-left-out")
     probes = result["probes"]
     voxels = {"coarse": "about 2 mm in a femur", "usual": "0.5 to 2 mm"}[result["voxels"]]
     species = "people" if result["species"] == "human" else f"{result['species']}s"
@@ -118,7 +119,8 @@ def figures() -> str:
         "joined image, and more that was laid over the radiograph: see the [model card](docs/model-card.md). Command: "
         f"{_command(result, 'identify')}. Femora of seed {again['seed']}, on whom nothing was ever tried: "
         f"{_command(again, 'identify-femur-37')}. What is not long: {_command(square, 'identify-square')}; the network "
-        "has a branch for either, and that for long bones is the same in both weights."
+        "has a branch for either, and that for long bones is the same in both weights. Lower ends of radii, of "
+        f"which the branch that sees them was never shown one: {_command(left_out, 'identify-left-out')}."
     )
     sides, femora = ("AP", "AP + ML", "AP & ML"), again["kinds"]["femur"]
     rows = [row for kind, found in _identified().items() for row in _found(kind, found["probed"], found, sides)]
@@ -138,8 +140,9 @@ def every_figure() -> str:
 
 
 def _identified() -> dict[str, Any]:
-    """By kind of bone what was found by fingerprint: of long bones, and of the others."""
-    return {**_result("identify")["kinds"], **_result("identify-square")["kinds"]}
+    """By kind of bone what was found by fingerprint: of long bones, of the others, and of one never trained on."""
+    found = [_result(name)["kinds"] for name in ("identify", "identify-square", "identify-left-out")]
+    return {kind: each for kinds in found for kind, each in kinds.items()}
 
 
 def _command(result: dict[str, Any], name: str) -> str:
