@@ -126,7 +126,8 @@ def figures() -> str:
     rows = [row for kind, found in _identified().items() for row in _found(kind, found["probed"], found, sides)]
     rows += _found(f"femur, seed {again['seed']}", femora["probed"], femora, sides)
     laid = _laid_over("identify-superimposed-500", set(), sides)
-    return "\n".join([textwrap.fill(said, 128), "", *_table(rows), "", *laid, "", *carried_over()])
+    carried = [line for name in ("carry-over", "carry-over-proximal-500") for line in carried_over(name)]
+    return "\n".join([textwrap.fill(said, 128), "", *_table(rows), "", *laid, "", *carried])
 
 
 def every_figure() -> str:
@@ -204,9 +205,9 @@ def _found(kind: str, probed: int, outcomes: dict[str, Any], wanted: tuple[str, 
     return rows
 
 
-def carried_over() -> list[str]:
+def carried_over(name: str) -> list[str]:
     """What benchmarks/carry_over.py found, as a table."""
-    result = _result("carry-over")
+    result = _result(name)
     rows = []
     laid = f" --superimpose {result['superimposed']}" if result["superimposed"] else ""
     names = {"fingerprint": "fingerprint", "superimposed": f"first {result['superimposed']} laid over"}
@@ -230,7 +231,8 @@ def carried_over() -> list[str]:
         "surfaces. Own side first: where left and right of one person are enrolled, how often the right one of the two "
         "came first. "
         f"Command: `python benchmarks/carry_over.py --among {result['among']} --interiors {result['interiors']}{laid} "
-        f"--surfaces femur tibia`; seed {result['seed']}, embedder `{result['embedder']}`."
+        f"--surfaces {' '.join(group.split()[0] for group in result['groups'])} --name {name}`; seed {result['seed']}, "
+        f"commit {result['circumstances']['commit']}, embedder `{result['embedder']}`."
     )
     head = "| real bone | surfaces x insides | probe | by | rank 1 | rank 3 or better | own side first |"
     return [textwrap.fill(said, 128), "", head, "|---" * 7 + "|", *rows, ""]
