@@ -369,7 +369,8 @@ def test_what_is_not_long_is_enrolled_tilted_and_a_tilted_radiograph_finds_the_v
             (best,) = database.search(views.natural(volume, tilt_deg=(tilt_deg, 0.0), seed=3)).candidates
             beam = Pose(np.eye(3), long=False).turned(tilt_deg, 0.0).axes[1]
             said = drr.Pose(best.angle_deg, best.tilt_deg).axes()[2]
-            assert np.rad2deg(np.arccos(beam @ said)) < 8
+            # From behind, a bone that is all but symmetric looks alike: it is the line of sight that is told.
+            assert np.rad2deg(np.arccos(abs(beam @ said))) < 8
             again = enrolled_view(best)
             vector = load_embedder().embed_views([again], canvas_of_height(best.reference.canvas_mm))[0]
             at = [gallery.direction(view) for view in range(108)].index((best.angle_deg, best.tilt_deg))
