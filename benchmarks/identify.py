@@ -74,9 +74,9 @@ class Wanted:
 
     def condition(self, seed: int, index: int) -> Condition:
         """What is left of a person's bone."""
-        gone = 1 - float(np.random.default_rng((seed, index)).uniform(*END_SHARE))
         if not self.end:
             return HEALTHY
+        gone = 1 - float(np.random.default_rng((seed, index)).uniform(*END_SHARE))
         return replace(HEALTHY, **{"missing_below" if self.end == "upper" else "missing_above": gone}, seed=index)
 
     @classmethod

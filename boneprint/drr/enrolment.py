@@ -41,7 +41,7 @@ def enrolment_directions(*, long: bool) -> tuple[NDArray[np.float32], NDArray[np
 
 @dataclass(frozen=True, eq=False)
 class HalfTurn:
-    """Views of half a turn: with parallel rays those from behind are their mirror images.
+    """Views of half a turn: with parallel rays those from behind, tilted the other way, are their mirror images.
 
     Parameters
     ----------
