@@ -39,8 +39,8 @@ _LESSONS = {
     "humerus": 0.12,
     "radius": 0.08,
     "vertebra": 0.13,
-    "hip": 0.16,
-    "lump": 0.06,
+    "hip": 0.13,
+    "lump": 0.09,
     PIECE: 0.12,
 }
 # Of the lessons of a second course one kind only is shown: bones of another kind are easily told apart, and teach

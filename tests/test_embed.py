@@ -362,28 +362,15 @@ def test_an_unknown_form_of_canvas_is_refused():
 def test_a_deeper_network_begins_as_what_it_was(tmp_path):
     torch.manual_seed(3)
     shallow = Compact(16, depth=2).eval()
-    deeper = shallow.deepened((3, 4)).eval()
+    deeper = shallow.deepened(4).eval()
     for frames in (torch.rand(2, CHANNELS, 224, 128), torch.rand(2, CHANNELS, 176, 176)):
         with torch.no_grad():
             assert torch.equal(shallow(frames), deeper(frames))
     weights.save(shallow, tmp_path / "toy-1", {"name": "toy-1", "architecture": "compact", "dimension": 16})
     schedule = replace(TOY, steps=2, dimension=16, published=str(tmp_path / "toy-1"))
     begun = train(Toys(), schedule, tmp_path / "on")
-    assert begun.depth == (schedule.depth, schedule.depth) == (3, 3)
+    assert begun.depth == schedule.depth > shallow.depth
     assert any(block.second_norm.weight.abs().max() > 0 for block in list(begun.tall.stages)[2:9:3])
-
-
-def test_only_the_branch_that_is_trained_is_deepened(tmp_path):
-    weights.save(
-        Compact(16, depth=2), tmp_path / "toy-1", {"name": "toy-1", "architecture": "compact", "dimension": 16}
-    )
-    schedule = replace(TOY, steps=1, dimension=16, form="square", published=str(tmp_path / "toy-1"))
-    begun = train(Toys(), schedule, tmp_path / "on")
-    assert begun.depth == (2, schedule.depth)
-    weights.save(begun, tmp_path / "toy-2", {"name": "toy-2", "architecture": "compact", "dimension": 16})
-    again, card = weights.load(tmp_path / "toy-2")
-    assert again.depth == begun.depth
-    assert card["depth"] == list(begun.depth)
 
 
 def test_a_second_course_keeps_the_statistics_of_the_first(tmp_path):

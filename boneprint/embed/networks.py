@@ -110,28 +110,22 @@ class Branch(nn.Module):
 
 
 class Compact(nn.Module):
-    """Two branches of some two million parameters, one for each form of canvas; nothing is shared between them.
+    """Two branches of 1.9 and 2.3 million parameters, one for each form of canvas; nothing is shared between them.
 
     Input (N, CHANNELS, H, W) as ``preprocess`` makes it; output (N, dimension), unit rows.
 
     Parameters
     ----------
-    depth : residual blocks of each of the three resolutions; one number, or that of the tall branch and of the square
+    depth : residual blocks of each of the three resolutions
     """
 
     def __init__(
-        self,
-        dimension: int = 128,
-        depth: int | tuple[int, int] = 3,
-        widths: tuple[int, ...] = (16, 32, 64, 144),
-        neck: int = 64,
+        self, dimension: int = 128, depth: int = 3, widths: tuple[int, ...] = (16, 32, 64, 144), neck: int = 64
     ) -> None:
         super().__init__()
-        self.dimension = dimension
-        tall, square = depth if isinstance(depth, tuple) else (depth, depth)
-        self.depth = (tall, square)
-        self.tall = Branch(TALL, dimension, tall, widths, neck)
-        self.square = Branch(SQUARE, dimension, square, widths, neck)
+        self.dimension, self.depth = dimension, depth
+        self.tall = Branch(TALL, dimension, depth, widths, neck)
+        self.square = Branch(SQUARE, dimension, depth, widths, neck)
 
     def branches(self) -> tuple[Branch, Branch]:
         """Both, the tall one first."""
@@ -146,16 +140,16 @@ class Compact(nn.Module):
         vectors: torch.Tensor = self.branch(x)(x, glances)
         return vectors
 
-    def deepened(self, depth: tuple[int, int]) -> "Compact":
+    def deepened(self, depth: int) -> "Compact":
         """The same function by a network of more blocks: what is added begins as nothing, and can be trained."""
         deeper = Compact(self.dimension, depth)
-        for old, new, had, has in zip(self.branches(), deeper.branches(), self.depth, deeper.depth):
+        for old, new in zip(self.branches(), deeper.branches()):
             for name, module in old.named_children():
                 if name != "stages":
                     new.get_submodule(name).load_state_dict(module.state_dict())
             own = iter(old.stages)
             for number, module in enumerate(new.stages):
-                if isinstance(module, _Residual) and number % has >= had:
+                if isinstance(module, _Residual) and number % depth >= self.depth:
                     module.begin_as_nothing()
                 else:
                     module.load_state_dict(next(own).state_dict())

@@ -72,12 +72,7 @@ class Reduced(nn.Module):
 
 
 def network(
-    name: str,
-    *,
-    dimension: int = 128,
-    channels: int = CHANNELS,
-    published: Path | None = None,
-    depth: int | tuple[int, int] = 3,
+    name: str, *, dimension: int = 128, channels: int = CHANNELS, published: Path | None = None, depth: int = 3
 ) -> Compact | Reduced:
     """A network by its name, ready to be trained.
 
@@ -86,7 +81,7 @@ def network(
     name : one of ``NETWORKS``
     channels : of the pictures; the compact network takes what ``preprocess`` makes
     published : a local file of ImageNet weights for the base; the compact network has none
-    depth : of the compact network, as `Compact` takes it
+    depth : of the compact network
 
     Raises
     ------

@@ -59,7 +59,7 @@ class Schedule:
     steps : at most
     bones, views : P bones x K views in a step
     network : "compact", "vgg16" or "resnet50"
-    depth : of the compact network; of shallower weights that it starts from, the branches that are trained are deepened
+    depth : of the compact network; shallower weights that it starts from are deepened
     published : file of weights to start from: of our own for the compact network, of ImageNet for the others
     loss : "contrastive" (with ``temperature``) or S1's "triplet" (with ``margin``, ``squared`` and ``mining``)
     spreads_deg : how far the views of one bone lie from its direction at most, one of these in each step: a gallery
@@ -226,11 +226,7 @@ def _begun(schedule: Schedule) -> nn.Module:
                 f"{start}: a {card['architecture']} network of {card['dimension']} dimensions, expected compact and "
                 f"{schedule.dimension}; start from other weights."
             )
-        tall, square = (
-            max(depth, schedule.depth) if schedule.form in (None, form) else depth
-            for form, depth in zip(FORMS, begun.depth)
-        )
-        return begun if (tall, square) == begun.depth else begun.deepened((tall, square))
+        return begun.deepened(schedule.depth) if begun.depth < schedule.depth else begun
     return network_named(schedule.network, dimension=schedule.dimension, published=start, depth=schedule.depth)
 
 

@@ -45,8 +45,7 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
             f"{file}: SHA-256 {found[:12]}..., its card expects {card['weights_sha256'][:12]}...; "
             "copy both files again, together."
         )
-    said_depth = card.get("depth", 0)  # of the compact network alone: one number, or one for each branch
-    depth = (int(said_depth[0]), int(said_depth[1])) if isinstance(said_depth, list) else int(said_depth)
+    depth = int(card.get("depth", 0))  # of the compact network alone
     empty = network(card.get("architecture", "compact").lower(), dimension=int(card["dimension"]), depth=depth)
     try:
         empty.load_state_dict(load_file(file))
