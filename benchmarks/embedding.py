@@ -5,7 +5,7 @@
 Pictures are the AP and ML halves of S1's images of a simulated cat, 400 x 800 pixels. Measured are images per second of
 `Embedder.embed_views` and `Embedder.embed` (picture to fingerprint, with preprocessing); of the network alone on
 preprocessed pictures, with the glances of each of them (views of an enrolled bone are many, and looked at less often
-than radiographs: the bar is for views); and of VGG-16 with S1's reduction to 128 dimensions at 224 x 224 (what it was
+than radiographs: the bar is for views), on a tall canvas and, by the other branch of the network, on a square one; and of VGG-16 with S1's reduction to 128 dimensions at 224 x 224 (what it was
 made for) and at 800 x 800 (the size of S1's joined images, which hold two views each). Every network runs in the same
 precision; best batch of those tried.
 """
@@ -28,10 +28,12 @@ from boneprint.embed import SHIPPED, embedder_id, load_embedder, weights
 from boneprint.embed.finder import GLANCES, VIEW_GLANCES, Glance
 from boneprint.embed.preprocess import preprocess
 from boneprint.embed.published import network
-from boneprint.nouns import Radiograph
+from boneprint.nouns import Canvas, Radiograph
 from boneprint.simulate import Scanner, individual
 
 BAR = 20.0
+# The form that vertebrae and hip bones are seen on.
+SQUARE = Canvas(s1_pictures.CANVAS.height_mm, s1_pictures.CANVAS.height_mm)
 RADIOGRAPHS = 64
 BATCHES = {"cpu": (1, 8, 32), "cuda": (64, 256, 1024)}
 VGG_PIXELS = (224, 800)
@@ -95,11 +97,11 @@ def measure(device: torch.device, precision: torch.dtype, given: argparse.Namesp
     pictures = radiographs(given.seed)
     ours, _ = weights.load(given.weights)
     vgg = network("vgg16", dimension=128, channels=1)
-    ready = preprocess(pictures[:1], s1_pictures.CANVAS)[0]
-    found: dict[str, object] = {
-        f"ours alone, {what}": alone(ours, ready, device, precision, given.seconds, glances)
-        for what, glances in (("views", VIEW_GLANCES), ("radiographs", GLANCES))
-    }
+    found: dict[str, object] = {}
+    for form, canvas in (("", s1_pictures.CANVAS), (", square", SQUARE)):
+        ready = preprocess(pictures[:1], canvas)[0]
+        for what, glances in (("views", VIEW_GLANCES), ("radiographs", GLANCES)):
+            found[f"ours alone, {what}{form}"] = alone(ours, ready, device, precision, given.seconds, glances)
     if precision == torch.float32 and device.type == ("cuda" if torch.cuda.is_available() else "cpu"):
         embedder = load_embedder(given.weights)
         for way in (embedder.embed_views, embedder.embed):
@@ -110,18 +112,19 @@ def measure(device: torch.device, precision: torch.dtype, given: argparse.Namesp
         found[name] = alone(vgg, torch.rand(1, pixels, pixels), device, precision, given.seconds)
     rate = {name: each["images_per_s"] for name, each in found.items()}  # type: ignore[index]
     small, large = (rate[f"VGG-16 at {pixels} x {pixels}"] for pixels in VGG_PIXELS)
-    ratio = rate["ours alone, views"] / small
+    ratio, square = (rate[f"ours alone, views{form}"] / small for form in ("", ", square"))
     return {
         "networks": found,
         "times_vgg_224": ratio,
+        "times_vgg_224_square": square,
         "times_vgg_224_radiographs": rate["ours alone, radiographs"] / small,
         "times_vgg_224_with_preprocessing": {
             name: each / small for name, each in rate.items() if name.startswith("Embedder.")
         },
         # One joined picture of S1 is two of ours.
         "times_vgg_800_by_pairs": rate["ours alone, views"] / 2 / large,
-        "bar": f">= {BAR:g} times VGG-16 at 224 x 224",
-        "met": ratio >= BAR,
+        "bar": f">= {BAR:g} times VGG-16 at 224 x 224, on either canvas",
+        "met": min(ratio, square) >= BAR,
     }
 
 
@@ -145,10 +148,10 @@ def main() -> None:
         results[name] = found = measure(device, precision, given)
         print(name)
         for what, each in found["networks"].items():  # type: ignore[attr-defined]
-            print(f"  {what:26}{each['images_per_s']:12.1f} images/s, batches of {each['batch']}")
+            print(f"  {what:32}{each['images_per_s']:12.1f} images/s, batches of {each['batch']}")
         print(
             f"  {'met' if found['met'] else 'MISSED'}: {found['times_vgg_224']:.1f} times VGG-16 at 224 x 224 "
-            f"(bar {BAR:g}), {found['times_vgg_224_radiographs']:.1f} as radiographs; "
+            f"(bar {BAR:g}), {found['times_vgg_224_square']:.1f} on square canvases, {found['times_vgg_224_radiographs']:.1f} as radiographs; "
             f"{found['times_vgg_800_by_pairs']:.1f} times by pairs at 800 x 800"
         )
     report.write(
