@@ -5,8 +5,9 @@
 Pictures are the AP and ML halves of S1's images of a simulated cat, 400 x 800 pixels. Measured are images per second of
 `Embedder.embed_views` and `Embedder.embed` (picture to fingerprint, with preprocessing); of the network alone on
 preprocessed pictures, with the glances of each of them (views of an enrolled bone are many, and looked at less often
-than radiographs: the bar is for views), on a tall canvas and, by the other branch of the network, on a square one; and of VGG-16 with S1's reduction to 128 dimensions at 224 x 224 (what it was
-made for) and at 800 x 800 (the size of S1's joined images, which hold two views each). Every network runs in the same
+than radiographs: the bar is for views), on a tall canvas and, by the other branch of
+the network, on a square one; and of VGG-16 with S1's reduction to 128 dimensions at 224 x 224 (what it was made
+for) and at 800 x 800 (the size of S1's joined images, which hold two views each). Every network runs in the same
 precision; best batch of those tried.
 """
 
@@ -151,7 +152,8 @@ def main() -> None:
             print(f"  {what:32}{each['images_per_s']:12.1f} images/s, batches of {each['batch']}")
         print(
             f"  {'met' if found['met'] else 'MISSED'}: {found['times_vgg_224']:.1f} times VGG-16 at 224 x 224 "
-            f"(bar {BAR:g}), {found['times_vgg_224_square']:.1f} on square canvases, {found['times_vgg_224_radiographs']:.1f} as radiographs; "
+            f"(bar {BAR:g}), {found['times_vgg_224_square']:.1f} on square canvases, "
+            f"{found['times_vgg_224_radiographs']:.1f} as radiographs; "
             f"{found['times_vgg_800_by_pairs']:.1f} times by pairs at 800 x 800"
         )
     report.write(
