@@ -53,9 +53,7 @@ def enrolled(paths: Sequence[Path], embedder: Embedder, kinds: Sequence[str]) ->
     factors = np.ones(len(paths))
     kept: dict[float, list[tuple[int, torch.Tensor]]] = {}
     missing = []
-    waiting = [path for path in paths if not _is_embedded(path, embedder)]
-    for path, arrays in zip(waiting, _loaded(waiting)):
-        write(_beside(path, embedder), _fingerprints(arrays, embedder))
+    embed(paths, embedder)
     for number, arrays in enumerate(_loaded([_beside(path, embedder) for path in paths])):
         if arrays is None:
             missing.append(number)
@@ -73,14 +71,21 @@ def enrolled(paths: Sequence[Path], embedder: Embedder, kinds: Sequence[str]) ->
     return Gallery(views, len(paths), tuple(missing), factors)
 
 
-def _beside(path: Path, embedder: Embedder) -> Path:
-    """Where the fingerprints of a bone's views are kept."""
-    return path.with_name(f"{path.stem}-{embedder.id.replace(':', '-')}.npz")
+def embed(paths: Sequence[Path], embedder: Embedder) -> None:
+    """Embed the views of some files that are not embedded yet, and keep the fingerprints beside them."""
+    waiting = [path for path in paths if not is_embedded(path, embedder)]
+    for path, arrays in zip(waiting, _loaded(waiting)):
+        write(_beside(path, embedder), _fingerprints(arrays, embedder))
 
 
-def _is_embedded(path: Path, embedder: Embedder) -> bool:
+def is_embedded(path: Path, embedder: Embedder) -> bool:
+    """Whether the fingerprints of a file of views are kept, not older than it; it need not be there any more."""
     kept = _beside(path, embedder)
-    return kept.exists() and kept.stat().st_mtime >= path.stat().st_mtime
+    return kept.exists() and (not path.exists() or kept.stat().st_mtime >= path.stat().st_mtime)
+
+
+def _beside(path: Path, embedder: Embedder) -> Path:
+    return path.with_name(f"{path.stem}-{embedder.id.replace(':', '-')}.npz")
 
 
 def _fingerprints(arrays: Arrays | None, embedder: Embedder) -> Arrays:

@@ -54,6 +54,11 @@ def views_path(folder: Path, name: str) -> Path:
     return folder / f"{name}-views.npz"
 
 
+def is_views(path: Path) -> bool:
+    """Whether a file is one that `views_path` names."""
+    return path.name.endswith("-views.npz")
+
+
 def probes_path(folder: Path, name: str) -> Path:
     return folder / f"{name}-probes.npz"
 

@@ -4,15 +4,12 @@ And strangers, of whom only radiographs are needed: by them distances from a bon
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from boneprint import directions, two_visits
@@ -21,10 +18,10 @@ from boneprint.drr import enrolment_directions
 from boneprint.embed.cohort import Cohort, FloatArray, Place
 from boneprint.evidence import BIPLANE, ONE_PROBE, PAIR, TWO_PROBES
 from boneprint.evidence.metrics import Comparisons
-from boneprint.nouns import Radiograph, canvas_of_height
+from boneprint.nouns import canvas_of_height
 from boneprint.probe import can_hold, canvas_of_contents, content_mm
-from boneprint.simulate import CALIBRATION, individual
-from boneprint.two_visits import SIDES
+from boneprint.simulate import CALIBRATION, Body, individual
+from boneprint.two_visits import SESSIONS, SIDES
 
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
@@ -44,7 +41,6 @@ COUNTS: Final[Mapping[str, int]] = {
 STRANGERS: Final = 60
 _FIRST_STRANGER = 10_000  # of the stream; calibration bones are numbered from 0
 
-_SESSIONS = (2, 3)  # visits after the first, each with a radiograph of every side
 # A canvas is calibrated where at least this share of the comparisons of one bone is made on it; they are judged by all
 # canvases of the kind together. On fewer than three of 60 bones nothing can be seen.
 _ENOUGH = 0.05
@@ -99,21 +95,21 @@ def _build(
     workers: int,
     report: Callable[[int, int], None] | None,
 ) -> dict[str, list[Path]]:
-    folder.mkdir(parents=True, exist_ok=True)
-    listed = [
-        (bone, index, folder / f"{__version__}-{seed}-{bone}-{index:04d}.npz")
+    paths = {
+        bone: {index: folder / f"{__version__}-{seed}-{bone}-{index:04d}.npz" for index in each}
         for bone, each in numbers.items()
-        for index in each
-    ]
-    paths = {bone: [path for of, _, path in listed if of == bone] for bone in numbers}
-    waiting = [each for each in listed if not each[2].exists()]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(_render, seed, *each) for each in waiting]
-        for done, job in enumerate(jobs, 1):
-            job.result()
-            if report:
-                report(len(listed) - len(waiting) + done, len(listed))
-    return paths
+    }
+    wanted = {
+        path: _visited(individual(seed, index, bone=bone, stream=CALIBRATION), stranger=index >= _FIRST_STRANGER)
+        for bone, of_bone in paths.items()
+        for index, path in of_bone.items()
+    }
+    two_visits.build(wanted, workers, report)
+    return {bone: list(of_bone.values()) for bone, of_bone in paths.items()}
+
+
+def _visited(body: Body, *, stranger: bool) -> two_visits.Visited:
+    return two_visits.Visited(body, sessions=SESSIONS[:1] if stranger else SESSIONS, stranger=stranger)
 
 
 def cohort(paths: Mapping[str, list[Path]], strangers: Mapping[str, list[Path]], embedder: "Embedder") -> Cohort:
@@ -127,9 +123,13 @@ def cohort(paths: Mapping[str, list[Path]], strangers: Mapping[str, list[Path]],
     usual: dict[Place, float] = {}
     for bone, of_bone in paths.items():
         enrolled: dict[float, list[FloatArray]] = {}
-        for arrays in map(_loaded, of_bone):
+        for arrays in map(two_visits.load, of_bone):
             enrolled.setdefault(float(arrays["canvas_mm"]), []).append(two_visits.enrolled(arrays, embedder))
-        taken = [_radiograph(arrays, f"2-{side}") for arrays in map(_loaded, strangers[bone]) for side in SIDES]
+        taken = [
+            two_visits.radiograph(arrays, SESSIONS[0], side)
+            for arrays in map(two_visits.load, strangers[bone])
+            for side in SIDES
+        ]
         for canvas_mm, bones in enrolled.items():
             if len(bones) >= _ENOUGH * len(of_bone):
                 place = bone, canvas_mm
@@ -151,9 +151,9 @@ def measure(paths: list[Path], embedder: "Embedder", bone: str = "", strangers: 
     bone : their kind
     strangers : by whom distances from an enrolled bone are measured
     """
-    bones = [_loaded(path) for path in paths]
-    taken = [_radiograph(arrays, f"{session}-{side}") for arrays in bones for side in SIDES for session in _SESSIONS]
-    shape = (len(bones), len(SIDES), len(_SESSIONS))
+    bones = [two_visits.load(path) for path in paths]
+    taken = [two_visits.radiograph(arrays, session, side) for arrays in bones for side in SIDES for session in SESSIONS]
+    shape = (len(bones), len(SIDES), len(SESSIONS))
     sizes = np.array([content_mm(radiograph) for radiograph in taken]).reshape(*shape, 2)
 
     @cache
@@ -211,25 +211,3 @@ def _listed(distances: NDArray[np.floating]) -> Comparisons:
     first, second = (np.broadcast_to(grid, distances.shape) for grid in np.indices(distances.shape[1:]))
     made = np.isfinite(distances) | (first == second)
     return Comparisons(distances[made].astype(np.float64), first[made], second[made])
-
-
-def _render(seed: int, bone: str, index: int, path: Path) -> None:
-    torch.set_num_threads(1)
-    body = individual(seed, index, bone=bone, stream=CALIBRATION)
-    stranger = index >= _FIRST_STRANGER
-    arrays = {} if stranger else dict(two_visits.views(body))
-    for session in _SESSIONS[:1] if stranger else _SESSIONS:
-        taken = two_visits.probes(body, session=session)
-        arrays.update({f"{session}-{name}": array for name, array in taken.items()})
-    written = path.with_suffix(".tmp.npz")
-    np.savez(written, **arrays)  # type: ignore[arg-type]
-    written.replace(path)
-
-
-def _loaded(path: Path) -> dict[str, NDArray[np.generic]]:
-    with np.load(path, allow_pickle=False) as stored:
-        return dict(stored)
-
-
-def _radiograph(arrays: dict[str, NDArray[np.generic]], name: str) -> Radiograph:
-    return Radiograph(arrays[name].astype(np.float32), float(arrays[f"{name}_mm"]), None, name)

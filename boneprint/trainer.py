@@ -1,4 +1,4 @@
-"""`boneprint train`: from a seed, or from CTs, to weights with a card - training set, training, calibration."""
+"""`boneprint train`: from a seed, or from CTs, to weights with a card - bodies, training, whitening, calibration."""
 
 import platform
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -8,13 +8,15 @@ from pathlib import Path
 
 import torch
 
-from boneprint import calibration_set, ingest, training_set
+from boneprint import calibration_set, ingest, training_set, two_visits, whitening_set
 from boneprint._version import __version__
 from boneprint.embed import embedder_id, weights
 from boneprint.embed.card import name_of, read_card, write_card
 from boneprint.embed.cohort import write_cohort
 from boneprint.embed.embedder import Embedder
+from boneprint.embed.networks import Compact
 from boneprint.embed.training import Schedule, learning_curve, train
+from boneprint.embed.whitening import SHRINKAGE, fold_in, whitening
 from boneprint.errors import BoneprintError
 from boneprint.evidence import calibrate
 from boneprint.evidence.metrics import equal_error_rate
@@ -31,10 +33,11 @@ def train_embedder(
     recipe: Recipe,
     schedule: Schedule,
     cts: Path | None = None,
+    whitening_bones: int | None = None,
     calibration_bones: int | None = None,
     report: Report | None = None,
 ) -> dict[str, object]:
-    """Make a training set, train, calibrate, and write OUT.safetensors with OUT.json.
+    """Make a training set, train, whiten, calibrate, and write OUT.safetensors with OUT.json.
 
     Interrupted and called again with the same arguments it goes on: from the bodies that are scanned, and from the
     last checkpoint.
@@ -45,7 +48,9 @@ def train_embedder(
     cache : folder for the training set, checkpoints and calibration bones
     recipe : which simulated bodies to train on, where there are no ``cts``; its seed is also that of the calibration
     cts : folder of CTs to train on instead; those of one subject, bone and side are scans of one bone
-    calibration_bones : of each kind that was trained on (all, with ``cts``); by default as `calibration_set.COUNTS`
+    whitening_bones : of each kind that was trained on (all, with ``cts``); by default as `whitening_set.COUNTS`; with
+        none, or another network than the compact one, the last layer stays as it was trained
+    calibration_bones : likewise, by default as `calibration_set.COUNTS`
     report : told (stage, done, total, remark)
 
     Returns
@@ -99,11 +104,71 @@ def train_embedder(
         },
     }
     weights.save(network, out, card)
-    kinds = calibration_set.COUNTS if cts else recipe.kinds
-    counts = {kind: calibration_bones or count for kind, count in calibration_set.COUNTS.items() if kind in kinds}
-    # Of lumps alone nothing can be calibrated; what they taught is for every bone.
-    bones = counts or calibration_set.COUNTS
+    if whitening_bones != 0 and isinstance(network, Compact):
+        whiten_embedder(
+            out,
+            cache,
+            seed=recipe.seed,
+            bones=_counts(whitening_set.COUNTS, recipe, cts, whitening_bones),
+            report=report,
+        )
+    bones = _counts(calibration_set.COUNTS, recipe, cts, calibration_bones)
     return calibrate_embedder(out, cache, seed=recipe.seed, bones=bones, report=report)
+
+
+def _counts(usual: Mapping[str, int], recipe: Recipe, cts: Path | None, each: int | None) -> Mapping[str, int]:
+    """How many bones of which kinds; where none of them was trained on, as lumps are no bones, of all."""
+    trained = [kind for kind in usual if cts is None and kind in recipe.kinds] or usual
+    return {kind: each or usual[kind] for kind in trained}
+
+
+def whiten_embedder(
+    out: Path,
+    cache: Path,
+    *,
+    seed: int = 1,
+    bones: Mapping[str, int] = whitening_set.COUNTS,
+    report: Report | None = None,
+) -> dict[str, object]:
+    """Let the last layer make differences between pictures of one bone alike in every direction; rewrites the weights.
+
+    They have to be calibrated afterwards. Not to be done twice.
+
+    Parameters
+    ----------
+    bones : how many simulated ones of which kinds
+
+    Returns
+    -------
+    the card
+
+    Raises
+    ------
+    BoneprintError
+        If the weights are not those of the compact network.
+    """
+
+    def tell(done: int, total: int) -> None:
+        if report:
+            report("rendering whitening bones", done, total, "")
+
+    paths = whitening_set.build(seed, bones, cache / "whitening", report=tell)
+    network, card = weights.load(out)
+    if not isinstance(network, Compact):
+        raise BoneprintError(f"{out}: a {card['architecture']} network, expected compact; whiten none but that.")
+    found = whitening_set.differences([path for of_kind in paths.values() for path in of_kind], Embedder(out))
+    for branch, tall in zip(network.branches(), (True, False)):
+        if tall in found:
+            fold_in(branch, whitening(found[tall]))
+    card["training"]["whitening"] = {
+        "data": f"simulated human bones of the training stream, seed {seed}, that were not trained on; "
+        f"{two_visits.CONTENT}",
+        "bones": dict(bones),
+        "radiographs": {"tall" if tall else "square": len(each) for tall, each in found.items()},
+        "shrinkage": SHRINKAGE,
+    }
+    weights.save(network, out, card)
+    return card
 
 
 def calibrate_embedder(

@@ -68,11 +68,11 @@ class Recipe:
         for kind, species, share in groups:
             first = _PIECES_FROM if kind == PIECE else _CATS_FROM if species == "cat" else 0
             for index in range(first, first + round(share * self.people)):
-                of, condition = _piece(self.seed, index) if kind == PIECE else (kind, HEALTHY)
+                of, condition = piece(self.seed, index) if kind == PIECE else (kind, HEALTHY)
                 body = individual(self.seed, index, bone=of, species=species, stream=TRAINING)
                 listed.append(Member(body, kind, condition))
             for index in range(first, first + round(share * self.families)):
-                of, condition = _piece(self.seed, index) if kind == PIECE else (kind, HEALTHY)
+                of, condition = piece(self.seed, index) if kind == PIECE else (kind, HEALTHY)
                 siblings = family(self.seed, index, self.siblings, bone=of, species=species)
                 listed += [Member(body, kind, condition, families) for body in siblings]
                 families += 1
@@ -89,7 +89,7 @@ class Member:
     family: int = -1
 
 
-def _piece(seed: int, index: int) -> tuple[str, Condition]:
+def piece(seed: int, index: int) -> tuple[str, Condition]:
     """A long bone, and which end of it is left."""
     rng = np.random.default_rng((seed, index))
     of = str(rng.choice(list(_PIECES_OF), p=_PIECE_CHANCES))

@@ -9,8 +9,11 @@ simulation's own finest cells (2 mm in a femur), where a canvas shows 2.9 mm; an
 isolation takes away again, is thin.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +22,7 @@ from numpy.typing import NDArray
 
 from boneprint import bone, drr
 from boneprint.errors import BoneprintError
-from boneprint.nouns import Volume, canvas_of_height
+from boneprint.nouns import Radiograph, Volume, canvas_of_height
 from boneprint.simulate import HEALTHY, Body, Condition, Scanner
 from boneprint.superimpose import Solid
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, NDArray[np.generic]]
 
 SIDES = {"AP": 0.0, "ML": 90.0}
+SESSIONS = (2, 3)  # visits after the first, each with a radiograph of every side
 
 # The conditions of issue 4: within so many degrees of the side about the long axis, and in the plane; tube voltages.
 AXIS_DEG, PLANE_DEG, KVP = 22.0, 15.0, (50.0, 120.0)
@@ -197,3 +201,56 @@ def _reach_mm(specimen: Volume, content_mm: NDArray[np.float64]) -> float:
     corners = np.array([[i, j, k] for i in (-1, x) for j in (-1, y) for k in (-1, z)], dtype=np.float64)
     middle = (content_mm.min(axis=0) + content_mm.max(axis=0)) / 2
     return float(np.linalg.norm((specimen.to_patient(corners) - middle)[:, :2], axis=1).max())
+
+
+@dataclass(frozen=True)
+class Visited:
+    """A bone that is rendered into a file: its views, unless it is a stranger's, and the radiographs of some visits."""
+
+    body: Body
+    condition: Condition = HEALTHY
+    sessions: tuple[int, ...] = SESSIONS
+    stranger: bool = False
+
+    def render(self) -> Arrays:
+        """What `views` returns, and of each session what `probes` returns, as "SESSION-SIDE" and so on."""
+        arrays = {} if self.stranger else dict(views(self.body, condition=self.condition))
+        for session in self.sessions:
+            taken = probes(self.body, condition=self.condition, session=session)
+            arrays.update({f"{session}-{name}": array for name, array in taken.items()})
+        return arrays
+
+
+def build(wanted: Mapping[Path, Visited], workers: int = 2, report: Callable[[int, int], None] | None = None) -> None:
+    """Render bones, one file each, or go on where an earlier run stopped.
+
+    Parameters
+    ----------
+    report : called with (bones done, bones in all)
+    """
+    waiting = [(path, visited) for path, visited in wanted.items() if not path.exists()]
+    for folder in {path.parent for path in wanted}:
+        folder.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for done, _ in enumerate(pool.map(_write, *zip(*waiting)) if waiting else (), 1):
+            if report:
+                report(len(wanted) - len(waiting) + done, len(wanted))
+
+
+def _write(path: Path, visited: Visited) -> None:
+    torch.set_num_threads(1)
+    written = path.with_suffix(".tmp.npz")
+    np.savez(written, **visited.render())  # type: ignore[arg-type]
+    written.replace(path)
+
+
+def load(path: Path) -> dict[str, NDArray[np.generic]]:
+    """What `build` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def radiograph(arrays: Arrays, session: int, side: str) -> Radiograph:
+    """One that `build` wrote."""
+    name = f"{session}-{side}"
+    return Radiograph(arrays[name].astype(np.float32), float(arrays[f"{name}_mm"]), None, name)

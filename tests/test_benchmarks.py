@@ -73,6 +73,22 @@ def test_a_cached_bone_has_the_fingerprints_of_its_radiographs(cache):
     rendered_bones.write(views, arrays)
 
 
+def test_where_views_are_discarded_their_fingerprints_are_searched(cache, tmp_path):
+    def outcomes(folder, *more):
+        identify.main(["femur=2+1", "--cache", str(folder), "--workers", "1", "--results", str(folder), *more])
+        found = json.loads((folder / "identify.json").read_text())["kinds"]["femur"]
+        return {key: each for key, each in found.items() if key != "strata"}
+
+    discarded = outcomes(tmp_path, "--discard")
+    assert not list(tmp_path.glob("*/*/*-views.npz"))
+    assert len(list(tmp_path.glob("*/*/*-views-*.npz"))) == 3
+    assert discarded == outcomes(tmp_path, "--score") == outcomes(cache, "--score")
+    # Nothing is rendered twice.
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/*.npz")}
+    outcomes(tmp_path, "--discard")
+    assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/*.npz")}
+
+
 @pytest.mark.parametrize("text", ["femur=100", "hip=20+80@10", "lower-radius=3+2", "upper-femur=2@1"])
 def test_what_is_wanted_is_read_as_it_is_written(text):
     wanted = identify.Wanted.parse(text)

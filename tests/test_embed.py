@@ -12,7 +12,7 @@ from scipy import ndimage
 from boneprint.embed import SHIPPED, Embedder, load_embedder, read_card, weights
 from boneprint.embed.augment import augment
 from boneprint.embed.card import write_card
-from boneprint.embed.finder import STRAIGHT, Glance, Lie, cut_out, lie_of_mark
+from boneprint.embed.finder import STRAIGHT, Glance, Lie, cut_out, lie_of_mark, with_mark
 from boneprint.embed.losses import supervised_contrastive
 from boneprint.embed.networks import Compact
 from boneprint.embed.norms import fold
@@ -156,7 +156,7 @@ def test_a_marked_bone_is_put_upright_in_the_middle():
     bar = torch.from_numpy(((abs(along) < 60) & (abs(across) < 8)).astype(np.float32))[None, None]
     mark = torch.nn.functional.avg_pool2d(bar, 2)
     glances = [STRAIGHT, Glance(0.0, 5.0, -7.0)]
-    straight, beside = cut_out(bar, mark, lie_of_mark(mark), (192, 96), glances)[:, 0, 0]
+    straight, beside = cut_out(with_mark(bar, mark), lie_of_mark(mark), (192, 96), glances)[:, 0, 0]
     where = torch.nonzero(straight > 0.5).float()
     assert where.mean(dim=0).tolist() == pytest.approx([95.5, 47.5], abs=0.5)
     assert (where.amax(dim=0) - where.amin(dim=0) + 1).tolist() == pytest.approx([120, 16], abs=2.5)

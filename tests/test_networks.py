@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from boneprint.embed.finder import cut_out, lie_of_mark, tidied
+from boneprint.embed.finder import cut_out, lie_of_mark, tidied, with_mark
 from boneprint.embed.networks import Compact
 from boneprint.embed.preprocess import CHANNELS
 from boneprint.embed.published import Reduced, load_published, network
@@ -202,7 +202,7 @@ def marked(*rectangles):
 
 def placed(frames, marks):
     mark = tidied(marks)
-    return cut_out(frames, mark, lie_of_mark(mark), (192, 96))
+    return cut_out(with_mark(frames, mark), lie_of_mark(mark), (192, 96))
 
 
 BONE, LIMB_END, OTHER_HALF = (20, 80, 26, 36), (98, 102, 20, 44), (84, 106, 26, 36)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from boneprint import training_set
 from boneprint.cli import main
 from boneprint.drr.ensemble import Looks
-from boneprint.embed.finder import cut_out, lie_of_mark
+from boneprint.embed.finder import cut_out, lie_of_mark, with_mark
 from boneprint.embed.preprocess import CHANNELS
 from boneprint.embed.training import Schedule
 from boneprint.errors import BoneprintError
@@ -150,7 +150,7 @@ def test_a_lesson_says_how_each_bone_lies(squares):
         lesson = squares.lesson(schedule, step)
         there = lie_of_mark(lesson.marks, turn=False)._replace(lean=torch.zeros(len(lesson.labels)))
         for lie, found in ((lesson.lie, covered), (there, as_it_is)):
-            (canvas,) = cut_out(lesson.frames, lesson.marks, lie, (160, 160))
+            (canvas,) = cut_out(with_mark(lesson.frames, lesson.marks), lie, (160, 160))
             clean, taken = (canvas[start::2, -1] > 0.5 for start in (0, 1))
             found += ((clean & taken).sum(dim=(1, 2)) / (clean | taken).sum(dim=(1, 2))).tolist()
     assert np.median(covered) > 0.85

@@ -28,6 +28,11 @@ from boneprint.options import JSON, PATH
 @click.option("--sessions", type=click.IntRange(1, 2), help="Scans of each simulated bone.")
 @click.option("--kind", "kinds", multiple=True, help="Simulate these kinds of bone only; may be given again.")
 @click.option(
+    "--whitening-bones",
+    type=click.IntRange(min=0),
+    help="Of each kind the last layer is whitened by; 690 in all by default, 0: it is not.",
+)
+@click.option(
     "--calibration-bones",
     type=click.IntRange(min=40),
     help="Of each kind that is calibrated; 120 femora and 60 of each other by default.",
@@ -38,6 +43,7 @@ def train(
     out: Path,
     cache: Path,
     seed: int | None,
+    whitening_bones: int | None,
     calibration_bones: int | None,
     published: Path | None,
     people: int | None,
@@ -72,6 +78,7 @@ def train(
             recipe=Recipe(**said(seed=seed, people=people, families=families, sessions=sessions, kinds=kinds)),
             schedule=Schedule(**said(seed=seed, published=published and str(published), **options)),
             cts=ct_dir,
+            whitening_bones=whitening_bones,
             calibration_bones=calibration_bones,
             report=tell,
         )

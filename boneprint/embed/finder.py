@@ -158,29 +158,33 @@ def lie_of_mark(mark: torch.Tensor, *, turn: bool = True) -> Lie:
 
 
 @torch.no_grad()
+def with_mark(frames: torch.Tensor, mark: torch.Tensor) -> torch.Tensor:
+    """Frames (N, C, H, W) with their mark (N, 1, H / 2, W / 2), 0..1, as one more channel: (N, C + 1, H, W) float32."""
+    larger = F.interpolate(mark, scale_factor=2, mode="bilinear", align_corners=False)
+    return torch.cat([frames.float(), larger], dim=1)
+
+
+@torch.no_grad()
 def cut_out(
-    frames: torch.Tensor, mark: torch.Tensor, lie: Lie, size: tuple[int, int], glances: Sequence[Glance] = (STRAIGHT,)
+    pictures: torch.Tensor, lie: Lie, size: tuple[int, int], glances: Sequence[Glance] = (STRAIGHT,)
 ) -> torch.Tensor:
     """Turn the bone upright, put its middle in the middle, and cut the canvas out.
 
     Parameters
     ----------
-    frames : (N, C, H, W)
-    mark : (N, 1, H / 2, W / 2), 0..1
+    pictures : (N, C, H, W), as ``with_mark`` makes them
     size : of the canvas in pixels
     glances : G of them
 
     Returns
     -------
-    (G, N, C + 1, *size) float32; the last channel is the mark
+    (G, N, C, *size)
     """
-    larger = F.interpolate(mark, scale_factor=2, mode="bilinear", align_corners=False)
-    whole = torch.cat([frames.float(), larger], dim=1)
     canvases = []
     for glance in glances:
-        beside = torch.tensor([[0.0, glance.down_px, glance.right_px]], device=mark.device)
+        beside = torch.tensor([[0.0, glance.down_px, glance.right_px]], device=pictures.device)
         _, row, column = lie.moved(beside)
-        canvases.append(turned(whole, lie.lean + math.radians(glance.lean_deg), (row, column), size))
+        canvases.append(turned(pictures, lie.lean + math.radians(glance.lean_deg), (row, column), size))
     return torch.stack(canvases)
 
 

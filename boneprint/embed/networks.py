@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from boneprint.embed.finder import GLANCES, Finder, Glance, Leveller, Lie, cut_out, lie_of_mark, tidied
+from boneprint.embed.finder import GLANCES, Finder, Glance, Leveller, Lie, cut_out, lie_of_mark, tidied, with_mark
 from boneprint.embed.preprocess import CHANNELS, is_tall
 
 
@@ -82,14 +82,15 @@ class Branch(nn.Module):
     def placed(self, x: torch.Tensor, glances: Sequence[Glance] = GLANCES) -> torch.Tensor:
         """What is looked at: (G, N, CHANNELS + 1, *look), the bone in its place at every glance."""
         mark = tidied(self.finder(x))
-        return cut_out(x, mark, self.lies(x, mark)[-1], self.form.look, glances)
+        pictures = with_mark(x, mark)
+        return cut_out(pictures, self.lies(pictures, mark)[-1], self.form.look, glances)
 
-    def lies(self, x: torch.Tensor, mark: torch.Tensor) -> list[Lie]:
-        """How the marked bone lies in (N, CHANNELS, H, W) frames: a first guess, and better ones."""
+    def lies(self, pictures: torch.Tensor, mark: torch.Tensor) -> list[Lie]:
+        """How the marked bone lies in frames `with_mark`: a first guess, and better ones."""
         found = [lie_of_mark(mark, turn=not self.form.levelled)]
         if self.leveller is not None:
             for _ in range(Leveller.ROUNDS):
-                (canvas,) = cut_out(x, mark, found[-1], self.form.look)
+                (canvas,) = cut_out(pictures, found[-1], self.form.look)
                 found.append(found[-1].detached().moved(self.leveller(canvas)))
         return found
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from boneprint.embed import weights
-from boneprint.embed.finder import Lie, cut_out, tidied
+from boneprint.embed.finder import Lie, cut_out, tidied, with_mark
 from boneprint.embed.losses import MINING, supervised_contrastive, triplet
 from boneprint.embed.networks import Branch, Compact
 from boneprint.embed.published import network as network_named
@@ -261,9 +261,10 @@ def _found_and_embedded(
     """Fingerprints by one straight look, and the losses of finder and leveller."""
     marked = branch.finder(frames)
     mark = tidied(marked)
-    guess, *better = branch.lies(frames, mark)
+    pictures = with_mark(frames, mark)
+    guess, *better = branch.lies(pictures, mark)
     lie = better[-1] if better else guess
-    (canvas,) = cut_out(frames, mark, lie, branch.form.look)
+    (canvas,) = cut_out(pictures, lie, branch.form.look)
     loss = _MARK_WEIGHT * F.binary_cross_entropy_with_logits(marked.float(), lesson.marks.to(frames.device))
     true = Lie(*(each.to(frames.device) for each in lesson.lie))
     for each in better:
