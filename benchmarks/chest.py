@@ -6,8 +6,8 @@
 
 Nobody told the network of chests. *radiographs*: pictures of half of the people are trained on, and not who they are;
 each is a class of its own that is warped, moved and exposed anew. Tested is on the other half of the people, and the
-other way round. *thoraces*: simulated rib cages (``thorax.py``) behind a drawn heart and diaphragm. Of ``--steps`` half
-are for either fold. A course resumes from ``--cache``; its weights are not shipped.
+other way round: half of the steps are for either fold. *thoraces*: simulated rib cages (``thorax.py``) behind a drawn
+heart and diaphragm. A course resumes from ``--cache``; its weights are not shipped.
 
 A radiograph is searched for among the 79 others. The pixel spacing is not known: the longer side is taken to be 430 mm,
 that of the usual detector of 14 x 17 inches, and the canvas is the largest square one. Thresholds: none.
@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from boneprint.embed import Embedder, load_embedder, weights
+from boneprint.embed import load_embedder, weights
 from boneprint.embed.augment import Chance
 from boneprint.embed.card import SHIPPED
 from boneprint.embed.finder import GLANCES, Lie
@@ -38,8 +38,9 @@ from boneprint.evidence.metrics import Comparisons, equal_error_rate
 from boneprint.nouns import Radiograph, canvas_of_height
 from boneprint.read import read_radiograph
 
-COURSES = ("radiographs", "thoraces")
 FOLDS = 2
+# Of both folds together: about an hour of one core each.
+STEPS = {"radiographs": 1800, "thoraces": 1200}
 CANVAS = canvas_of_height(480.0)
 _LONGER_MM = 430.0
 _PICTURE = (220, 220)  # pixels that a picture is drawn on before it is framed, as in boneprint.training_set
@@ -49,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Embed, train, embed again, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=real_bodies.DATA)
-    parser.add_argument("--course", choices=COURSES, action="append", default=[], help="may be given twice")
-    parser.add_argument("--steps", type=int, default=1800, help="of a course; both folds together")
+    parser.add_argument("--course", choices=STEPS, action="append", default=[], help="may be given twice")
+    parser.add_argument("--steps", type=int, help=f"of a course; {', '.join(f'{k} {v}' for k, v in STEPS.items())}")
     parser.add_argument("--people", type=int, default=400, help="simulated rib cages")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=Path(".cache/chest"), help="of checkpoints and rib cages")
@@ -62,10 +63,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"skipped: no chest radiographs in {folder}; say where with --data")
         return
     chests = Chests.read(folder)
-    schedule = Schedule(
+    shipped = load_embedder(SHIPPED)
+    found: dict[str, object] = {"shipped": {"embedder": shipped.id, **untaught(SHIPPED, chests)}}
+    if given.weights != SHIPPED:
+        found["begun with"] = {"embedder": load_embedder(given.weights).id, **untaught(given.weights, chests)}
+    print(report.heading())
+    for name, each in found.items():
+        print(row(name, each))
+    for course in given.course:
+        schedule = schedule_of(course, given)
+        taught = (by_radiographs if course == "radiographs" else by_thoraces)(chests, schedule, given)
+        found[course] = {**outcome(taught.vectors, chests), "seconds": taught.seconds, "schedule": asdict(schedule)}
+        print(row(course, found[course]), flush=True)
+    report.write("chest", {**about(chests), "seed": given.seed, **found}, given.results)
+
+
+def schedule_of(course: str, given: argparse.Namespace) -> Schedule:
+    """What a course does."""
+    few = {"bones": 24, "views": 2} if course == "thoraces" else {"bones": 32, "views": 3}
+    return Schedule(
         seed=given.seed,
-        steps=given.steps,
-        bones=32,
+        steps=given.steps or STEPS[course],
         published=str(given.weights),
         learning_rate=4e-4,
         warmup=50,
@@ -75,17 +93,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Nobody takes a chest from the side and looks for it from the front.
         frontal_share=1.0,
         spreads_deg=(4.0, 12.0),
+        **few,
     )
-    embedder = load_embedder(given.weights)
-    vectors = chests.embedded(weights.load(given.weights)[0])
-    found: dict[str, object] = {"shipped": outcome([vectors] * FOLDS, chests)}
-    print(report.heading())
-    print(row("shipped", found["shipped"]))
-    for course in given.course:
-        taught = courses[course](chests, replace(schedule), given)
-        found[course] = {**outcome(taught.vectors, chests), "seconds": taught.seconds, "schedule": asdict(schedule)}
-        print(row(course, found[course]), flush=True)
-    report.write("chest", {**about(chests, embedder), "seed": given.seed, **found}, given.results)
+
+
+def untaught(path: Path, chests: "Chests") -> dict[str, object]:
+    """What weights give that were never shown a chest."""
+    return outcome([chests.embedded(weights.load(path)[0])] * FOLDS, chests)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,9 +166,6 @@ def by_thoraces(chests: Chests, schedule: Schedule, given: argparse.Namespace) -
     folder = given.cache / "thoraces-run"
     vectors = chests.embedded(train(school, schedule, folder, report=progress(schedule)))
     return Taught([vectors] * FOLDS, learning_curve(folder)[1])
-
-
-courses = dict(zip(COURSES, (by_radiographs, by_thoraces)))
 
 
 def progress(schedule: Schedule) -> Callable[[int, float, float], None]:
@@ -289,10 +300,9 @@ def outcome(vectors: Sequence[NDArray[np.float32]], chests: Chests) -> dict[str,
     }
 
 
-def about(chests: Chests, embedder: Embedder) -> dict[str, object]:
+def about(chests: Chests) -> dict[str, object]:
     """What was done, for whoever reads the JSON."""
     return {
-        "embedder": embedder.id,
         "radiographs": len(chests.people),
         "people": len(np.unique(chests.people)),
         "spacing": f"unknown; longer side taken as {_LONGER_MM:g} mm, canvas {CANVAS.height_mm:g} mm square",

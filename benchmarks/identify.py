@@ -194,7 +194,10 @@ def score(wanted: Wanted, folder: Path, embedder: Embedder, given: argparse.Name
     gallery = matching.enrolled([paths[name] for name in names], embedder, [wanted.part] * len(names))
     probes = matching.probed([rendered_bones.probes_path(folder, n) for n in probed], list(gallery.views), embedder)
     found = matching.distances(gallery, probes)
-    sizes = sorted({len(probed), len(names)})
+    # Those that are probed, everybody, and the powers of ten between.
+    sizes = sorted(
+        {len(probed), len(names), *(10**power for power in range(3, 7) if len(probed) < 10**power < len(names))}
+    )
     calibrations = of_card(embedder.card)
 
     def calibration(side: str) -> Calibration | None:

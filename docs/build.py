@@ -46,6 +46,7 @@ def model_card() -> str:
             f"{training.get('note', '')}\n",
             "| setting | value |\n|---|---|",
             settings + "\n",
+            *_whitened(training),
             "Learning curve, on simulated bones kept back (loss, and share of pictures whose nearest other one is of "
             "the same bone):\n",
             "| steps | loss | rank 1 |\n|---|---|---|",
@@ -58,6 +59,19 @@ def model_card() -> str:
             (HERE / "model-card.limits.md").read_text(),
         ]
     )
+
+
+def _whitened(training: dict[str, Any]) -> list[str]:
+    """By what the last layer was whitened, if it was."""
+    if "whitening" not in training:
+        return []
+    by = training["whitening"]
+    bones = ", ".join(f"{count} of kind {kind}" for kind, count in by["bones"].items())
+    radiographs = " and ".join(f"{count:,} on {form} canvases" for form, count in by["radiographs"].items())
+    return [
+        f"The last layer was [whitened](training.md#the-last-layer) by {radiographs} of {sum(by['bones'].values())} bones "
+        f"({bones}): {by['data']}. Shrinkage {by['shrinkage']:g}.\n"
+    ]
 
 
 def calibration(card: dict[str, Any]) -> str:
@@ -105,7 +119,7 @@ def _between_marks(page: Path, made: str) -> str:
 def figures() -> str:
     """What benchmarks/identify.py and carry_over.py found, as two tables."""
     result, again = _result("identify"), _result("identify-femur-37")
-    square, left_out = _result("identify-square"), _result("identify-left-out")
+    left_out = _result("identify-left-out")
     probes = result["probes"]
     voxels = {"coarse": "about 2 mm in a femur", "usual": "0.5 to 2 mm"}[result["voxels"]]
     species = "people" if result["species"] == "human" else f"{result['species']}s"
@@ -118,9 +132,8 @@ def figures() -> str:
         "fused; AP & ML: likened together, their directions known (`search --angle 0 --angle 90`). ML alone, S1's "
         "joined image, and more that was laid over the radiograph: see the [model card](docs/model-card.md). Command: "
         f"{_command(result, 'identify')}. Femora of seed {again['seed']}, on whom nothing was ever tried: "
-        f"{_command(again, 'identify-femur-37')}. What is not long: {_command(square, 'identify-square')}; the network "
-        "has a branch for either, and that for long bones is the same in both weights. Lower ends of radii, of "
-        f"which the branch that sees them was never shown one: {_command(left_out, 'identify-left-out')}."
+        f"{_command(again, 'identify-femur-37')}. Lower ends of radii, of which the "
+        f"branch that sees them was never shown one: {_command(left_out, 'identify-left-out')}."
     )
     sides, femora = ("AP", "AP + ML", "AP & ML"), again["kinds"]["femur"]
     rows = [row for kind, found in _identified().items() for row in _found(kind, found["probed"], found, sides)]
@@ -141,8 +154,8 @@ def every_figure() -> str:
 
 
 def _identified() -> dict[str, Any]:
-    """By kind of bone what was found by fingerprint: of long bones, of the others, and of one never trained on."""
-    found = [_result(name)["kinds"] for name in ("identify", "identify-square", "identify-left-out")]
+    """By kind of bone what was found by fingerprint: of those that were trained on, and of one that never was."""
+    found = [_result(name)["kinds"] for name in ("identify", "identify-left-out")]
     return {kind: each for kinds in found for kind, each in kinds.items()}
 
 
@@ -191,8 +204,8 @@ def _table(rows: list[str]) -> list[str]:
 
 def _found(kind: str, probed: int, outcomes: dict[str, Any], wanted: tuple[str, ...] = ()) -> list[str]:
     rows = []
-    # Of the larger gallery; the smaller one is in the JSON.
-    for size, sides in list(outcomes["galleries"].items())[-1:]:
+    # Of the larger galleries; the one of those alone that are probed is in the JSON.
+    for size, sides in list(outcomes["galleries"].items())[1:] or outcomes["galleries"].items():
         for side, each in sides.items():
             if wanted and side not in wanted:
                 continue
