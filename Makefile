@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-crash check lint bench bench-real bench-drr bench-embedding bench-s1 bench-index bench-read bench-shape bench-surfaces docs clean
+.PHONY: help demo test test-slow test-crash check lint bench bench-real bench-chest bench-drr bench-embedding bench-s1 bench-index bench-read bench-shape bench-surfaces docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ bench: $(VENV)/.check ## 100 simulated femora found again; BONES="femur=1000+900
 bench-real: $(VENV)/.check ## real surfaces and recordings of ../shared/data (or BONEPRINT_DATA) among simulated bones; hours
 	$(BIN)/python benchmarks/carry_over.py $(if $(WEIGHTS),--weights $(WEIGHTS))
 	$(BIN)/python benchmarks/real.py $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+bench-chest: $(VENV)/.check ## natural chest radiographs of ../shared/data; COURSES="radiographs thoraces" teaches an hour each
+	$(BIN)/python benchmarks/chest.py $(foreach course,$(COURSES),--course $(course)) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 DRR_RIVALS ?= .cache/drr-rivals
 $(DRR_RIVALS)/.done: benchmarks/drr_rivals.txt constraints.txt

@@ -158,10 +158,13 @@ def search(
 ) -> list[dict[str, object]]:
     """Every probe of the surfaces of one group, among the simulated bones and the other side of the same person."""
     names = [stranger_name(surfaces[0], index, given.seed) for index in range(given.among)]
-    strangers = [name for name in names if rendered_bones.views_path(folder, name).exists()]
+
+    def kept(name: str) -> bool:
+        return matching.is_kept(rendered_bones.views_path(folder, name), embedder)
+
+    strangers = [name for name in names if kept(name)]
     wanted = [(s, i, real_name(s, i, given.seed)) for s in surfaces for i in range(given.interiors)]
-    parts = (rendered_bones.views_path, rendered_bones.probes_path)
-    real = [(s, i) for s, i, name in wanted if all(path(folder, name).exists() for path in parts)]
+    real = [(s, i) for s, i, name in wanted if kept(name) and rendered_bones.probes_path(folder, name).exists()]
     if not strangers or not real:
         print(
             f"{surfaces[0].group}: skipped, {len(strangers)} simulated and {len(real)} real ones rendered in {folder}"

@@ -182,7 +182,7 @@ def score(wanted: Wanted, folder: Path, embedder: Embedder, given: argparse.Name
     """Search with every probe among the probed bones, and among all."""
     seed, species = given.seed, given.species
     paths = {name: rendered_bones.views_path(folder, name) for name in wanted.names(seed, species)}
-    there = [name for name, path in paths.items() if path.exists() or matching.is_embedded(path, embedder)]
+    there = [name for name, path in paths.items() if matching.is_kept(path, embedder)]
     candidates = set(wanted.names(seed, species)[: wanted.probed])
     probed = [n for n in there if n in candidates and rendered_bones.probes_path(folder, n).exists()]
     if len(probed) < 2:

@@ -84,6 +84,11 @@ def is_embedded(path: Path, embedder: Embedder) -> bool:
     return kept.exists() and (not path.exists() or kept.stat().st_mtime >= path.stat().st_mtime)
 
 
+def is_kept(path: Path, embedder: Embedder) -> bool:
+    """Whether a bone can be enrolled: from its file of views, or from the fingerprints that were kept of it."""
+    return path.exists() or is_embedded(path, embedder)
+
+
 def _beside(path: Path, embedder: Embedder) -> Path:
     return path.with_name(f"{path.stem}-{embedder.id.replace(':', '-')}.npz")
 

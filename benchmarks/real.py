@@ -1,14 +1,12 @@
-"""Real recordings: three reconstructions of one skull phantom, and natural chest radiographs of 40 people, two each.
+"""Real recordings: three reconstructions of one skull phantom. Natural chest radiographs have ``chest.py``.
 
     python benchmarks/real.py
 
-Reading takes the whole installation; once ``--among 0 --render-only`` has rendered the real CTs, ``--only skull`` does
-without, as on a machine with a GPU and little else.
+Reading takes the whole installation; once ``--among 0 --render-only`` has rendered the real CTs, it is not needed any
+more, as on a machine with a GPU and little else.
 
 Each reconstruction is a probe, as a whole CT and by radiographs rendered from it, in a gallery of the two others and of
-other bones and heads: hip bones, vertebrae and random bodies of the simulation, and the other real CTs at hand. The
-pixel spacing of the chest radiographs is not known: their longer side is taken to be 430 mm, that of the usual
-detector of 14 x 17 inches, and they are put on the largest square canvas.
+other bones and heads: hip bones, vertebrae and random bodies of the simulation, and the other real CTs at hand.
 """
 
 import argparse
@@ -30,9 +28,7 @@ from numpy.typing import NDArray
 from boneprint import two_visits
 from boneprint.embed import Embedder, load_embedder
 from boneprint.embed.card import SHIPPED
-from boneprint.evidence.identification import rate
-from boneprint.evidence.metrics import Comparisons, equal_error_rate
-from boneprint.nouns import AIR_HU, Radiograph, Volume, canvas_of_height
+from boneprint.nouns import AIR_HU, Volume
 from boneprint.two_visits import Arrays, Scanning
 
 SKULLS = ("plastic_head_bone_1mm", "plastic_head_std_1mm", "plastic_head_std_5mm")
@@ -44,7 +40,6 @@ OTHERS = (
 )
 STRANGERS = ("hip", "vertebra", "lump")
 _CUT_HU = -200.0  # the skulls' files hold nothing below: there it is air
-_CHEST_MM, _CHEST_CANVAS_MM = 430.0, 480.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,7 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=31, help="of the cohort; poses and exposures follow from it")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where rendered bones are kept; shared with identify")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", choices=("skull", "chest"), nargs="+", default=("skull", "chest"))
     parser.add_argument("--render-only", action="store_true")
     parser.add_argument("--weights", type=Path, default=SHIPPED)
     parser.add_argument("--name", default="real", help="of the JSON")
@@ -63,22 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     folder = rendered_bones.home(given.cache, Scanning())
     prepared = all(rendered_bones.probes_path(folder / "real", name).exists() for name in SKULLS)
-    if not ((given.data / "ct").is_dir() or ("chest" not in given.only and prepared)):
+    if not ((given.data / "ct").is_dir() or prepared):
         print(f"skipped: no real recordings in {given.data}; say where with --data")
         return
-    if "skull" in given.only:
-        rendered_bones.build(tasks(folder, given), given.workers)
+    rendered_bones.build(tasks(folder, given), given.workers)
     if given.render_only:
         return
     embedder = load_embedder(given.weights)
     print(report.heading())
-    found = {}
-    if "skull" in given.only:
-        found["skull"] = skulls(folder, given, embedder)
-    if "chest" in given.only:
-        found["chest"] = chests(given.data, embedder)
+    found = skulls(folder, given, embedder)
     print(table(found))
-    report.write(given.name, {"embedder": embedder.id, "seed": given.seed, **found}, given.results)
+    report.write(given.name, {"embedder": embedder.id, "seed": given.seed, "skull": found}, given.results)
 
 
 def tasks(folder: Path, given: argparse.Namespace) -> dict[Path, rendered_bones.Make]:
@@ -172,58 +161,16 @@ def _all_round(gallery: matching.Gallery, first: int) -> NDArray[np.float64]:
     return distance
 
 
-def chests(data: Path, embedder: Embedder) -> dict[str, object]:
-    """Whether the two radiographs of a person are each other's nearest, and how well pairs are told apart."""
-    files = sorted((data / "radiographs" / "chest_pairs" / "images").glob("*.jpg"))
-    people = np.unique([file.name.split("_")[0] for file in files], return_inverse=True)[1]
-    canvas = canvas_of_height(_CHEST_CANVAS_MM)
-    vectors = np.concatenate([embedder.embed([_chest(file)], canvas) for file in files])
-    distance = np.sqrt(np.maximum(2 - 2 * vectors @ vectors.T, 0)).astype(np.float64)
-    np.fill_diagonal(distance, np.inf)
-    nearest = distance.argmin(axis=1)
-    upper = np.triu_indices(len(files), 1)
-    pairs = Comparisons(distance[upper], people[upper[0]], people[upper[1]])
-    own, other = pairs.distance[pairs.genuine], np.sort(pairs.distance[~pairs.genuine])
-    # Of a same-person pair and a different-person pair, how often the first is nearer; ties count half.
-    nearer = 1 - (np.searchsorted(other, own, "left") + np.searchsorted(other, own, "right")) / (2 * len(other))
-    found = rate(people[nearest] == people, people)
-    return {
-        "radiographs": len(files),
-        "people": len(np.unique(people)),
-        "spacing": f"unknown; longer side taken as {_CHEST_MM:g} mm, canvas {_CHEST_CANVAS_MM:g} mm square",
-        "rank_1": {"share": found.value, "interval": found.interval} if found else None,
-        "chance": 1 / (len(files) - 1),
-        "auc": float(nearer.mean()),
-        "eer": equal_error_rate(pairs),
-    }
-
-
-def _chest(file: Path) -> Radiograph:
-    from boneprint.read import read_radiograph
-
-    unsized = read_radiograph(file, pixel_spacing_mm=1.0)
-    return Radiograph(unsized.pixels, _CHEST_MM / max(unsized.pixels.shape), None, file.name)
-
-
-def table(found: dict[str, dict[str, object]]) -> str:
+def table(found: dict[str, object]) -> str:
     """The outcome for people."""
-    lines = []
-    if skull := found.get("skull"):
-        lines.append(
-            f"skull phantom among {skull['others']} others, {skull['others_on_its_canvas']} of them on its canvas; "
-            "rank of each other reconstruction"
-        )
-        for kind, probes in skull["ranks"].items():
-            for probe, ranks in probes.items():
-                shown = ", ".join(f"{other} {rank}" for other, rank in ranks.items())
-                lines.append(f"  {kind:<8} {probe:<22} {shown}")
-    if chest := found.get("chest"):
-        low, high = chest["rank_1"]["interval"]
-        lines.append(
-            f"chest radiographs, {chest['radiographs']} of {chest['people']} people: rank 1 "
-            f"{chest['rank_1']['share']:.1%} ({low:.0%}-{high:.0%}; chance {chest['chance']:.1%}), "
-            f"AUC {chest['auc']:.3f}, EER {chest['eer']:.1%}"
-        )
+    lines = [
+        f"skull phantom among {found['others']} others, {found['others_on_its_canvas']} of them on its canvas; "
+        "rank of each other reconstruction"
+    ]
+    for kind, probes in found["ranks"].items():  # type: ignore[attr-defined]
+        for probe, ranks in probes.items():
+            shown = ", ".join(f"{other} {rank}" for other, rank in ranks.items())
+            lines.append(f"  {kind:<8} {probe:<22} {shown}")
     return "\n".join(lines)
 
 

@@ -66,11 +66,11 @@ def _whitened(training: dict[str, Any]) -> list[str]:
     if "whitening" not in training:
         return []
     by = training["whitening"]
-    bones = ", ".join(f"{count} of kind {kind}" for kind, count in by["bones"].items())
-    radiographs = " and ".join(f"{count:,} on {form} canvases" for form, count in by["radiographs"].items())
+    bones = ", ".join(f"{kind} {count}" for kind, count in by["bones"].items())
+    radiographs = " and ".join(f"{count:,} radiographs on {form} canvases" for form, count in by["radiographs"].items())
     return [
-        f"The last layer was [whitened](training.md#the-last-layer) by {radiographs} of {sum(by['bones'].values())} bones "
-        f"({bones}): {by['data']}. Shrinkage {by['shrinkage']:g}.\n"
+        f"The last layer was [whitened](training.md#the-last-layer) by {radiographs}, of {sum(by['bones'].values())} "
+        f"bones ({bones}): {by['data']}. Shrinkage {by['shrinkage']:g}.\n"
     ]
 
 
