@@ -192,14 +192,16 @@ def test_nobody_trained_on_can_be_simulated_by_a_user():
 @pytest.mark.slow
 def test_the_train_command_makes_weights_that_can_be_used(tmp_path):
     bodies = ("--people", "10", "--families", "4", "--kind", "radius", "--kind", "humerus", "--seed", "3")
+    few = ("--steps", "40", "--whitening-bones", "4", "--calibration-bones", "40", "--json")
     words = ["train", "-o", str(tmp_path / "mine-1"), "--cache", str(tmp_path / "cache"), *bodies]
-    done = CliRunner().invoke(main, [*words, "--steps", "40", "--calibration-bones", "40", "--json"])
+    done = CliRunner().invoke(main, [*words, *few])
     assert done.exit_code == 0, done.output
     card = json.loads(done.stdout)
     assert card["training"]["schedule"]["seed"] == 3
+    assert card["training"]["whitening"]["bones"] == {"humerus": 4, "radius": 4}
     for of_bones in card["calibration"].values():
         assert {bone: entry["threshold"]["bones"] for bone, entry in of_bones.items()} == {"humerus": 40, "radius": 40}
-    again = CliRunner().invoke(main, [*words, "--steps", "40", "--calibration-bones", "40", "--json"])
+    again = CliRunner().invoke(main, [*words, *few])
     assert json.loads(again.stdout)["weights_sha256"] == card["weights_sha256"]
 
 
