@@ -51,7 +51,7 @@ bench-real: $(VENV)/.check ## real surfaces and recordings of ../shared/data (or
 	$(BIN)/python benchmarks/carry_over.py $(if $(WEIGHTS),--weights $(WEIGHTS))
 	$(BIN)/python benchmarks/real.py $(if $(WEIGHTS),--weights $(WEIGHTS))
 
-bench-chest: $(VENV)/.check ## natural chest radiographs of ../shared/data; COURSES="radiographs thoraces" teaches an hour each
+bench-chest: $(VENV)/.check ## natural chest radiographs of ../shared/data; COURSES="radiographs thoraces" teaches, an hour and a half
 	$(BIN)/python benchmarks/chest.py $(foreach course,$(COURSES),--course $(course)) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 DRR_RIVALS ?= .cache/drr-rivals
