@@ -102,9 +102,11 @@ def test_a_rib_cage_is_as_large_as_one_and_about_the_same_on_both_sides(cages):
         assert 220 < width < 460
         assert 150 < depth < 320
         across = (small.levels > 1).sum(axis=(0, 1))
-        assert np.corrcoef(across, across[::-1])[0, 1] > 0.7
+        spine = int(across.argmax())
+        assert abs(spine / len(across) - 0.5) < 0.1
+        assert 0.7 < across[:spine].sum() / across[spine + 1 :].sum() < 1.4
         # Ribs with gaps between them, not a shell.
-        assert 0.05 < (small.levels > 0).mean() < 0.35
+        assert 0.02 < (small.levels > 0).mean() < 0.35
 
 
 def test_whoever_is_looked_at_from_the_side_turns_and_has_a_heart(cages):
