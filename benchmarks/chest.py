@@ -275,14 +275,15 @@ def _exposed(pictures: torch.Tensor, chance: Chance) -> torch.Tensor:
 
 
 def outcome(vectors: Sequence[NDArray[np.float32]], chests: Chests) -> dict[str, object]:
-    """Rank 1 of every radiograph among all others by the network of its fold; AUC and EER of the fold's own pairs."""
-    people, first = chests.people, np.zeros(len(chests.people), dtype=bool)
+    """Rank of each radiograph's fellow among all others by the network of its fold; AUC and EER of the fold's pairs."""
+    people, ranks = chests.people, np.zeros(len(chests.people), dtype=np.int64)
     areas, errors = [], []
     for number, of_fold in enumerate(vectors):
         tested = chests.fold(number)
         distance = np.sqrt(np.maximum(2 - 2 * of_fold @ of_fold.T, 0)).astype(np.float64)
         np.fill_diagonal(distance, np.inf)
-        first[tested] = (people[distance.argmin(axis=1)] == people)[tested]
+        fellow = np.where(people[:, None] == people, distance, np.inf).min(axis=1)
+        ranks[tested] = (distance <= fellow[:, None]).sum(axis=1)[tested]
         ours = np.flatnonzero(tested)
         a, b = (ours[each] for each in np.triu_indices(len(ours), 1))
         pairs = Comparisons(distance[a, b], people[a], people[b])
@@ -291,10 +292,11 @@ def outcome(vectors: Sequence[NDArray[np.float32]], chests: Chests) -> dict[str,
         nearer = 1 - (np.searchsorted(other, own, "left") + np.searchsorted(other, own, "right")) / (2 * len(other))
         areas.append(float(nearer.mean()))
         errors.append(equal_error_rate(pairs))
-    found = rate(first, people)
+    found = rate(ranks == 1, people)
     assert found is not None
     return {
         "rank_1": {"share": found.value, "interval": found.interval},
+        "median_rank": float(np.median(ranks)),
         "auc": float(np.mean(areas)),
         "eer": float(np.mean(errors)),
     }
@@ -318,9 +320,10 @@ def about(chests: Chests) -> dict[str, object]:
 def row(name: str, found: dict[str, object]) -> str:
     """One line for people."""
     low, high = found["rank_1"]["interval"]  # type: ignore[index]
+    took = f", {found['seconds']:.0f} s" if "seconds" in found else ""
     return (
-        f"{name}: rank 1 {found['rank_1']['share']:.1%} ({low:.0%}-{high:.0%}), AUC {found['auc']:.3f}, "  # type: ignore[index]
-        f"EER {found['eer']:.1%}" + (f", {found['seconds']:.0f} s" if "seconds" in found else "")
+        f"{name}: rank 1 {found['rank_1']['share']:.1%} ({low:.0%}-{high:.0%}), median rank {found['median_rank']:g}, "  # type: ignore[index]
+        f"AUC {found['auc']:.3f}, EER {found['eer']:.1%}{took}"
     )
 
 
