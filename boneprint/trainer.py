@@ -15,7 +15,7 @@ from boneprint.embed.card import name_of, read_card, write_card
 from boneprint.embed.cohort import write_cohort
 from boneprint.embed.embedder import Embedder
 from boneprint.embed.networks import Compact
-from boneprint.embed.training import Schedule, learning_curve, train
+from boneprint.embed.training import FORMS, Schedule, learning_curve, train
 from boneprint.embed.whitening import SHRINKAGE, fold_in, whitening
 from boneprint.errors import BoneprintError
 from boneprint.evidence import calibrate
@@ -110,6 +110,7 @@ def train_embedder(
             cache,
             seed=recipe.seed,
             bones=_counts(whitening_set.COUNTS, recipe, cts, whitening_bones),
+            form=schedule.form,
             report=report,
         )
     bones = _counts(calibration_set.COUNTS, recipe, cts, calibration_bones)
@@ -128,15 +129,17 @@ def whiten_embedder(
     *,
     seed: int = 1,
     bones: Mapping[str, int] = whitening_set.COUNTS,
+    form: str | None = None,
     report: Report | None = None,
 ) -> dict[str, object]:
     """Let the last layer make differences between pictures of one bone alike in every direction; rewrites the weights.
 
-    They have to be calibrated afterwards. Not to be done twice.
+    They have to be calibrated afterwards. Once after every training is enough: a second time changes little.
 
     Parameters
     ----------
     bones : how many simulated ones of which kinds
+    form : "tall" or "square": of that branch only; None: of both
 
     Returns
     -------
@@ -157,14 +160,14 @@ def whiten_embedder(
     if not isinstance(network, Compact):
         raise BoneprintError(f"{out}: a {card['architecture']} network, expected compact; whiten none but that.")
     found = whitening_set.differences([path for of_kind in paths.values() for path in of_kind], Embedder(out))
-    for branch, tall in zip(network.branches(), (True, False)):
-        if tall in found:
-            fold_in(branch, whitening(found[tall]))
+    by_form = {name: found[name == "tall"] for name in FORMS if form in (None, name) and (name == "tall") in found}
+    for name, each in by_form.items():
+        fold_in(network.tall if name == "tall" else network.square, whitening(each))
     card["training"]["whitening"] = {
         "data": f"simulated human bones of the training stream, seed {seed}, that were not trained on; "
         f"{two_visits.CONTENT}",
         "bones": dict(bones),
-        "radiographs": {"tall" if tall else "square": len(each) for tall, each in found.items()},
+        "radiographs": {name: len(each) for name, each in by_form.items()},
         "shrinkage": SHRINKAGE,
     }
     weights.save(network, out, card)

@@ -120,6 +120,20 @@ def test_weights_are_whitened_and_their_card_says_by_what(small, tmp_path, monke
     assert np.linalg.norm(after - mapped) < 0.2 * np.linalg.norm(before - mapped)
 
 
+def test_where_one_branch_was_trained_the_other_one_is_left_alone(tmp_path, monkeypatch):
+    torch.manual_seed(1)
+    out = tmp_path / "mine-2"
+    weights.save(Compact(), out, {"name": "mine-2", "architecture": "compact", "dimension": 128, "training": {}})
+    paths = [bones(tmp_path, 560.0, (1, 2, 1, 3)), bones(tmp_path, 480.0, (1, 2, 1, 3))]
+    monkeypatch.setattr(whitening_set, "build", lambda *given, **more: {"femur": paths[:1], "hip": paths[1:]})
+    before, _ = weights.load(out)
+    card = trainer.whiten_embedder(out, tmp_path, bones={"femur": 1, "hip": 1}, form="square")
+    after, _ = weights.load(out)
+    assert card["training"]["whitening"]["radiographs"] == {"square": 4}
+    assert torch.equal(before.tall.reduce.weight, after.tall.reduce.weight)
+    assert not torch.equal(before.square.reduce.weight, after.square.reduce.weight)
+
+
 def test_only_the_compact_network_is_whitened(tmp_path, monkeypatch):
     monkeypatch.setattr(whitening_set, "build", lambda *given, **more: {})
     monkeypatch.setattr(trainer.weights, "load", lambda path: (torch.nn.Identity(), {"architecture": "vgg16"}))
