@@ -74,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for course in given.course:
         schedule = schedule_of(course, given)
         taught = (by_radiographs if course == "radiographs" else by_thoraces)(chests, schedule, given)
-        found[course] = {**outcome(taught.vectors, chests), "seconds": taught.seconds, "schedule": asdict(schedule)}
+        plan = asdict(replace(schedule, published=given.weights.name))
+        found[course] = {**outcome(taught.vectors, chests), "seconds": taught.seconds, "schedule": plan}
         print(row(course, found[course]), flush=True)
     report.write("chest", {**about(chests), "seed": given.seed, **found}, given.results)
 
