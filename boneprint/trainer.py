@@ -62,22 +62,18 @@ def train_embedder(
     BoneprintError
         If nothing can be written to ``out``, the cache belongs to another run, or the CTs hold fewer than two bones.
     """
-
-    def tell(stage: str) -> Callable[[int, int], None]:
-        return lambda done, total: report(stage, done, total, "") if report else None
-
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BoneprintError(f"{out.parent}: {error.strerror}; name a folder that can be written with -o.") from error
     if cts is None:
-        data = training_set.build(recipe, cache / "bodies", report=tell("scanning bodies"))
+        data = training_set.build(recipe, cache / "bodies", report=_telling(report, "scanning bodies"))
         said: dict[str, object] = {
             "data": "simulated bodies only (boneprint.simulate), no image of a real person",
             "recipe": asdict(recipe),
         }
     else:
-        data = training_set.of_scans(_bones(cts, tell("reading CTs")), f"CTs of {cts}", cache / "own")
+        data = training_set.of_scans(_bones(cts, _telling(report, "reading CTs")), f"CTs of {cts}", cache / "own")
         said = {"data": f"CTs of the user's own ({len(data)} bones)", "recipe": {"seed": recipe.seed}}
 
     def step(number: int, loss: float, rank1: float) -> None:
@@ -117,6 +113,11 @@ def train_embedder(
     return calibrate_embedder(out, cache, seed=recipe.seed, bones=bones, report=report)
 
 
+def _telling(report: Report | None, stage: str) -> Callable[[int, int], None]:
+    """How a stage says (done, total)."""
+    return lambda done, total: report(stage, done, total, "") if report else None
+
+
 def _counts(usual: Mapping[str, int], recipe: Recipe, cts: Path | None, each: int | None) -> Mapping[str, int]:
     """How many bones of which kinds; where none of them was trained on, as lumps are no bones, of all."""
     trained = [kind for kind in usual if cts is None and kind in recipe.kinds] or usual
@@ -134,7 +135,7 @@ def whiten_embedder(
 ) -> dict[str, object]:
     """Let the last layer make differences between pictures of one bone alike in every direction; rewrites the weights.
 
-    They have to be calibrated afterwards. Once after every training is enough: a second time changes little.
+    They have to be calibrated afterwards. For once after every training.
 
     Parameters
     ----------
@@ -150,11 +151,7 @@ def whiten_embedder(
     BoneprintError
         If the weights are not those of the compact network.
     """
-
-    def tell(done: int, total: int) -> None:
-        if report:
-            report("rendering whitening bones", done, total, "")
-
+    tell = _telling(report, "rendering whitening bones")
     paths = whitening_set.build(seed, bones, cache / "whitening", report=tell)
     network, card = weights.load(out)
     if not isinstance(network, Compact):
@@ -188,11 +185,7 @@ def calibrate_embedder(
     ----------
     bones : how many simulated ones of which kinds; each kind is calibrated by itself, and no other is
     """
-
-    def tell(done: int, total: int) -> None:
-        if report:
-            report("rendering calibration bones", done, total, "")
-
+    tell = _telling(report, "rendering calibration bones")
     paths = calibration_set.build(seed, bones, cache / "calibration", report=tell)
     strangers = calibration_set.build_strangers(seed, bones, cache / "calibration", report=tell)
     card = read_card(out)

@@ -1,9 +1,9 @@
 """The last step of training: what differs between pictures of one bone counts less.
 
 A network is trained on cheap pictures, and looks at dearer ones ever after. How far the fingerprints of a radiograph
-and of the bone's own nearest view lie apart is measured on bones that were not trained on, number by number; a linear
-map makes it the same in all directions. What is linear can be taken up by the network's last layer: neither its form
-nor its cost changes. Speaker recognition calls this within-class covariance normalisation.
+and of the bone's own nearest view lie apart, and in which directions, is measured on bones that were not trained on; a
+linear map makes it the same in all directions. What is linear can be taken up by the network's last layer: neither its
+form nor its cost changes. Speaker recognition calls this within-class covariance normalisation.
 
 References
 ----------
