@@ -236,7 +236,7 @@ class Pictures:
         labels = torch.arange(len(chosen)).repeat_interleave(schedule.views)
         # A frame is empty beyond the picture, as that of a real one is.
         seen = frames[:, :-1] * (frames[:, -1:] > 0.5)
-        return Lesson(seen, F.avg_pool2d(frames[:, -1:], 2), labels, centre.moved(there))
+        return Lesson(seen, labels, F.avg_pool2d(frames[:, -1:], 2), centre.moved(there))
 
     def examinations(self, schedule: Schedule) -> Sequence[Lesson]:
         """None: there is nobody to spare."""

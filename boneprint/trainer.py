@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from boneprint import calibration_set, ingest, training_set, two_visits, whitening_set
+from boneprint import calibration_set, ingest, radiograph_lessons, training_set, two_visits, whitening_set
 from boneprint._version import __version__
 from boneprint.embed import embedder_id, weights
 from boneprint.embed.card import name_of, read_card, write_card
@@ -21,7 +21,9 @@ from boneprint.errors import BoneprintError
 from boneprint.evidence import calibrate
 from boneprint.evidence.metrics import equal_error_rate
 from boneprint.nouns import Volume
+from boneprint.radiograph_lessons import RadiographLessons
 from boneprint.training_recipe import Recipe
+from boneprint.training_set import TrainingSet
 
 Report = Callable[[str, int, int, str], None]
 
@@ -33,6 +35,7 @@ def train_embedder(
     recipe: Recipe,
     schedule: Schedule,
     cts: Path | None = None,
+    radiographs: Mapping[str, int] | None = None,
     whitening_bones: int | None = None,
     calibration_bones: int | None = None,
     report: Report | None = None,
@@ -48,6 +51,7 @@ def train_embedder(
     cache : folder for the training set, checkpoints and calibration bones
     recipe : which simulated bodies to train on, where there are no ``cts``; its seed is also that of the calibration
     cts : folder of CTs to train on instead; those of one subject, bone and side are scans of one bone
+    radiographs : so many bones of these kinds to train on instead, by radiographs of later visits: a last course
     whitening_bones : of each kind that was trained on (all, with ``cts``); by default as `whitening_set.COUNTS`; with
         none, or another network than the compact one, the last layer stays as it was trained
     calibration_bones : likewise, by default as `calibration_set.COUNTS`
@@ -60,15 +64,35 @@ def train_embedder(
     Raises
     ------
     BoneprintError
-        If nothing can be written to ``out``, the cache belongs to another run, or the CTs hold fewer than two bones.
+        If nothing can be written to ``out``, the cache belongs to another run, the CTs hold fewer than two bones, or
+        there is no compact network that a last course could begin from.
     """
+    if radiographs and (cts is not None or schedule.network != "compact" or not schedule.published):
+        raise BoneprintError(
+            "a course on radiographs is the last one of a compact network, on simulated bones: expected weights to "
+            "start from, and no CTs. Name them with --start-from."
+        )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BoneprintError(f"{out.parent}: {error.strerror}; name a folder that can be written with -o.") from error
-    if cts is None:
-        data = training_set.build(recipe, cache / "bodies", report=_telling(report, "scanning bodies"))
+    data: TrainingSet | RadiographLessons
+    if radiographs:
+        data = radiograph_lessons.build(
+            recipe.seed,
+            radiographs,
+            cache / "radiographs",
+            Embedder(Path(str(schedule.published))),
+            report=_telling(report, "rendering radiographs"),
+        )
         said: dict[str, object] = {
+            "data": "radiographs of simulated bodies only (boneprint.simulate), no image of a real person; "
+            f"{two_visits.CONTENT}",
+            "recipe": {"seed": recipe.seed, "radiographs": dict(radiographs)},
+        }
+    elif cts is None:
+        data = training_set.build(recipe, cache / "bodies", report=_telling(report, "scanning bodies"))
+        said = {
             "data": "simulated bodies only (boneprint.simulate), no image of a real person",
             "recipe": asdict(recipe),
         }

@@ -184,7 +184,7 @@ class TrainingSet:
         there = Lie(turned_back, *middle).to(Lie(leaning, row, column))
         centre = Lie(torch.zeros_like(row), *(torch.full_like(row, (side - 1) / 2) for side in frames.shape[2:]))
         lie = centre.moved(there)
-        return Lesson(frames[:, :-1], F.avg_pool2d(frames[:, -1:], 2), labels, lie)
+        return Lesson(frames[:, :-1], labels, F.avg_pool2d(frames[:, -1:], 2), lie)
 
 
 def build(

@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boneprint import two_visits
-from boneprint._version import __version__
+from boneprint import training_visits, two_visits
 from boneprint.nouns import canvas_of_height
-from boneprint.simulate import TRAINING, individual
-from boneprint.training_recipe import PIECE, piece
-from boneprint.two_visits import SESSIONS, SIDES, Visited
+from boneprint.training_recipe import PIECE
+from boneprint.two_visits import SESSIONS, SIDES
 
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
@@ -32,8 +30,6 @@ COUNTS: Final[Mapping[str, int]] = {
     "lump": 60,
     PIECE: 90,
 }
-# People are numbered from here, beyond all that are trained on.
-_FIRST, _FIRST_PIECE = 600_000, 750_000
 
 
 def build(
@@ -45,22 +41,7 @@ def build(
     report: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[Path]]:
     """Render so many bones of each kind, one file each, or go on where an earlier run stopped."""
-    paths: dict[str, list[Path]] = {kind: [] for kind in counts}
-    wanted = {}
-    for kind, count in counts.items():
-        first = _FIRST_PIECE if kind == PIECE else _FIRST
-        for index in range(first, first + count):
-            paths[kind].append(folder / f"{__version__}-{seed}-{kind}-{index}.npz")
-            wanted[paths[kind][-1]] = _visited(seed, kind, index)
-    two_visits.build(wanted, workers, report)
-    return paths
-
-
-def _visited(seed: int, kind: str, index: int) -> Visited:
-    if kind != PIECE:
-        return Visited(individual(seed, index, bone=kind, stream=TRAINING))
-    of, condition = piece(seed, index)
-    return Visited(individual(seed, index, bone=of, stream=TRAINING), condition)
+    return training_visits.build(seed, counts, training_visits.WHITENED_BY, folder, workers=workers, report=report)
 
 
 def differences(paths: Iterable[Path], embedder: "Embedder") -> dict[bool, torch.Tensor]:

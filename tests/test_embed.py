@@ -245,7 +245,7 @@ class Toys:
         frames = normalise(pictures, self.size, (pictures > 0.5).float()[:, None])
         marks = torch.nn.functional.avg_pool2d(frames[:, -1:], 2)
         labels = torch.arange(schedule.bones).repeat_interleave(schedule.views)
-        return Lesson(frames[:, :-1], marks, labels, lie_of_mark(marks))
+        return Lesson(frames[:, :-1], labels, marks, lie_of_mark(marks))
 
     def examinations(self, schedule):
         return [self.lesson(schedule, 10_000)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from boneprint import trainer, whitening_set
+from boneprint import trainer, training_visits, whitening_set
 from boneprint.embed import Embedder, weights
 from boneprint.embed.networks import Compact
 from boneprint.embed.whitening import fold_in, whitening
@@ -92,7 +92,7 @@ def test_a_radiograph_is_compared_with_the_likest_view_of_its_bone_on_canvases_o
 
 def test_bones_of_the_last_layer_are_trained_on_by_nobody_and_pieces_are_pieces(tmp_path, monkeypatch):
     listed = {}
-    monkeypatch.setattr(whitening_set.two_visits, "build", lambda wanted, workers, report: listed.update(wanted))
+    monkeypatch.setattr(training_visits.two_visits, "build", lambda wanted, workers, report: listed.update(wanted))
     paths = whitening_set.build(1, {"hip": 2, "piece": 3}, tmp_path)
     assert [len(each) for each in paths.values()] == [2, 3]
     assert [path for each in paths.values() for path in each] == list(listed)

@@ -28,6 +28,11 @@ from boneprint.options import JSON, PATH
 @click.option("--sessions", type=click.IntRange(1, 2), help="Scans of each simulated bone.")
 @click.option("--kind", "kinds", multiple=True, help="Simulate these kinds of bone only; may be given again.")
 @click.option(
+    "--radiographs",
+    is_flag=True,
+    help="Teach on radiographs of later visits, rendered once, not on bodies: a last course; wants --start-from.",
+)
+@click.option(
     "--whitening-bones",
     type=click.IntRange(min=0),
     help="Of each kind the last layer is whitened by; 690 in all by default, 0: it is not.",
@@ -43,6 +48,7 @@ def train(
     out: Path,
     cache: Path,
     seed: int | None,
+    radiographs: bool,
     whitening_bones: int | None,
     calibration_bones: int | None,
     published: Path | None,
@@ -58,7 +64,7 @@ def train(
     On a CPU the same seed gives the same weights. Thresholds are calibrated on simulated bones in either case: of the
     kinds that were simulated to train on, or of every kind.
     """
-    from boneprint import show, trainer
+    from boneprint import radiograph_lessons, show, trainer
     from boneprint.embed.card import card_path, weights_path
     from boneprint.embed.training import Schedule
     from boneprint.training_recipe import Recipe
@@ -66,6 +72,8 @@ def train(
     def said(**given: Any) -> dict[str, Any]:
         return {name: value for name, value in given.items() if value not in (None, ())}
 
+    recipe = Recipe(**said(seed=seed, people=people, families=families, sessions=sessions, kinds=kinds))
+    taught = {kind: radiograph_lessons.COUNTS[kind] for kind in recipe.kinds} if radiographs else None
     with show.progress("training") as advance:
 
         def tell(stage: str, done: int, total: int, remark: str) -> None:
@@ -75,9 +83,10 @@ def train(
         card = trainer.train_embedder(
             out,
             cache,
-            recipe=Recipe(**said(seed=seed, people=people, families=families, sessions=sessions, kinds=kinds)),
+            recipe=recipe,
             schedule=Schedule(**said(seed=seed, published=published and str(published), **options)),
             cts=ct_dir,
+            radiographs=taught,
             whitening_bones=whitening_bones,
             calibration_bones=calibration_bones,
             report=tell,

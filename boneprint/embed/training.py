@@ -39,15 +39,17 @@ class Lesson:
     Parameters
     ----------
     frames : (N, CHANNELS, H, W) float32, as ``normalise`` makes them
-    marks : (N, 1, H / 2, W / 2) float32, share of each pixel that shows the bone
     labels : (N,) bone of each row
-    lie : how each bone lies in its frame
+    marks : (N, 1, H / 2, W / 2) float32, share of each pixel that shows the bone
+    lie : how each bone lies in its frame. Where nobody knows either, finder and leveller are taught nothing
+    beside : (N, 3) radians, pixels down and right: how far beside its place each bone is looked at
     """
 
     frames: torch.Tensor
-    marks: torch.Tensor
     labels: torch.Tensor
-    lie: Lie
+    marks: torch.Tensor | None = None
+    lie: Lie | None = None
+    beside: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -258,17 +260,21 @@ def _judged(
 def _found_and_embedded(
     branch: Branch, frames: torch.Tensor, lesson: Lesson, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fingerprints by one straight look, and the losses of finder and leveller."""
+    """Fingerprints by one look, and the losses of finder and leveller."""
     marked = branch.finder(frames)
     mark = tidied(marked)
     pictures = with_mark(frames, mark)
     guess, *better = branch.lies(pictures, mark)
     lie = better[-1] if better else guess
-    (canvas,) = cut_out(pictures, lie, branch.form.look)
-    loss = _MARK_WEIGHT * F.binary_cross_entropy_with_logits(marked.float(), lesson.marks.to(frames.device))
-    true = Lie(*(each.to(frames.device) for each in lesson.lie))
-    for each in better:
-        loss = loss + _LIE_WEIGHT / len(better) * misplaced(each.to(true), labels)
+    looked_at = lie if lesson.beside is None else lie.moved(lesson.beside.to(frames.device))
+    (canvas,) = cut_out(pictures, looked_at, branch.form.look)
+    loss = torch.zeros((), device=frames.device)
+    if lesson.marks is not None:
+        loss = _MARK_WEIGHT * F.binary_cross_entropy_with_logits(marked.float(), lesson.marks.to(frames.device))
+    if lesson.lie is not None:
+        true = Lie(*(each.to(frames.device) for each in lesson.lie))
+        for each in better:
+            loss = loss + _LIE_WEIGHT / len(better) * misplaced(each.to(true), labels)
     return branch.embed(canvas[None]), loss
 
 

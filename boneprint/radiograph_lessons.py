@@ -1,0 +1,207 @@
+"""A last course, on radiographs as life takes them: they are rendered once and kept, and so are few.
+
+Bodies are looked at anew in every step, but cheaply (`training_set`). Here each bone has two radiographs from either
+side, behind flesh, in cone beam and from later scans, and the enrolled view that is likest to each. Of both there are
+as many again in the mirror. Where in them the bone is nobody marked: finder and leveller stay as they are.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from boneprint import training_visits, two_visits
+from boneprint.drr import enrolment_directions
+from boneprint.embed.preprocess import canvas_pixels, normalise, place_all
+from boneprint.embed.training import Lesson, Schedule
+from boneprint.nouns import canvas_of_height
+from boneprint.training_recipe import PIECE
+from boneprint.two_visits import SESSIONS, SIDES, Arrays
+
+if TYPE_CHECKING:
+    from boneprint.embed import Embedder
+
+COUNTS: Final[Mapping[str, int]] = {
+    "femur": 240,
+    "tibia": 120,
+    "humerus": 120,
+    "radius": 120,
+    "vertebra": 180,
+    "hip": 240,
+    "lump": 80,
+    PIECE: 240,
+}
+# How many lessons are on each kind beside those of others: as many as there are bones of it, but for this share, in
+# which all are shown together.
+_ALL_KINDS = 0.25
+# A radiograph is taken within 22 degrees of its side, of a bone that was put down anew: its likest view is nearer.
+_NEAR_DEG = 20.0
+# How far beside its place a bone is looked at, sd: radians, and pixels down and right.
+_BESIDE = (0.03, 2.0, 2.0)
+_SPACING = 0.015  # by so much the spacing of a radiograph may be wrong
+_NOISIER = 0.5  # of radiographs have noise added, of up to the noise they have
+_KEPT_BACK = 16  # one bone in so many examines, and is not trained on
+_EXAMINATIONS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Grey values (h, w) float32, of a spacing in mm."""
+
+    pixels: NDArray[np.float32]
+    spacing_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class RadiographLessons:
+    """Bones to be told apart by their radiographs.
+
+    Parameters
+    ----------
+    radiographs, views : of each bone by (session, side): what was taken, and the enrolled view that is likest
+    canvases_mm : (B,) height of the canvas each bone is enrolled on
+    tall : (B,) whether that canvas is taller than wide
+    kinds : (B,) kind of bone
+    origin : what they were made by; a checkpoint of other lessons is refused
+    """
+
+    radiographs: list[dict[tuple[int, str], Picture]]
+    views: list[dict[tuple[int, str], Picture]]
+    canvases_mm: NDArray[np.float64]
+    tall: NDArray[np.bool_]
+    kinds: NDArray[np.str_]
+    origin: str
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def lesson(self, schedule: Schedule, step: int) -> Lesson:
+        """The pictures of one step."""
+        rng = np.random.default_rng((schedule.seed, step))
+        allowed = self._allowed(schedule, examined=False)
+        first = int(rng.choice(np.flatnonzero(allowed)))
+        of_form = allowed & (self.tall == self.tall[first])
+        alone = of_form & (self.kinds == self.kinds[first])
+        one_kind = rng.random() >= _ALL_KINDS and np.count_nonzero(alone) > 1
+        return self._lesson(np.flatnonzero(alone if one_kind else of_form), schedule, rng)
+
+    def examinations(self, schedule: Schedule) -> list[Lesson]:
+        """The same pictures each time, of bones that are never trained on."""
+        held = self._allowed(schedule, examined=True)
+        found = []
+        for number in range(_EXAMINATIONS):
+            rng = np.random.default_rng((schedule.seed, 1, number))
+            bones = np.flatnonzero(held & (self.tall == (number < _EXAMINATIONS / 2)))
+            if len(bones) > 1:
+                found.append(self._lesson(bones, schedule, rng))
+        return found
+
+    def _allowed(self, schedule: Schedule, *, examined: bool) -> NDArray[np.bool_]:
+        kept_back = np.arange(len(self)) % _KEPT_BACK == _KEPT_BACK - 1 if schedule.check_every else False
+        wanted = self.tall == (schedule.form == "tall") if schedule.form else True
+        return np.ones(len(self), dtype=bool) & wanted & (kept_back if examined else np.logical_not(kept_back))
+
+    def _lesson(self, bones: NDArray[np.int64], schedule: Schedule, rng: np.random.Generator) -> Lesson:
+        """K pictures of P bones from one side on one canvas, each bone in the mirror or not.
+
+        They are the view that is likest to one of its radiographs, that radiograph, the other one, and its likest view.
+        """
+        own = self.canvases_mm[bones]
+        drawn = float(rng.choice(own))
+        # As a search would compare them: no bone is larger than the canvas, none is lost in it.
+        seen = bones[(own <= drawn) & (own >= drawn / 2)]
+        if len(seen) < 2:
+            drawn, seen = float(own.max()), bones
+        chosen = rng.choice(seen, min(schedule.bones, len(seen)), replace=False)
+        canvas, side = canvas_of_height(drawn), str(rng.choice(list(SIDES)))
+        size = canvas_pixels(canvas)
+        frames = []
+        for number in chosen.tolist():
+            mirrored, (one, other) = rng.random() < 0.5, rng.permutation(SESSIONS).tolist()
+            views, taken = self.views[number], self.radiographs[number]
+            pictures = views[one, side], taken[one, side], taken[other, side], views[other, side]
+            for natural, picture in zip((False, True, True, False), pictures[: schedule.views]):
+                shown = _varied(picture, rng) if natural else picture
+                placed = place_all(torch.from_numpy(shown.pixels)[None], shown.spacing_mm, canvas)
+                frames.append(normalise(placed.flip(2) if mirrored else placed, size)[0])
+        each = len(frames) // len(chosen)
+        beside = torch.from_numpy(rng.normal(0, _BESIDE, (len(frames), 3)).astype(np.float32))
+        return Lesson(torch.stack(frames), torch.arange(len(chosen)).repeat_interleave(each), beside=beside)
+
+
+def _varied(radiograph: Picture, rng: np.random.Generator) -> Picture:
+    """Of a spacing that is a little wrong, and perhaps noisier: what was seen before is not quite seen again."""
+    pixels, spacing_mm = radiograph.pixels, radiograph.spacing_mm * rng.uniform(1 - _SPACING, 1 + _SPACING)
+    if rng.random() < _NOISIER:
+        around = (pixels[:-2, 1:-1] + pixels[2:, 1:-1] + pixels[1:-1, :-2] + pixels[1:-1, 2:]) / 4
+        sd = float(np.median(np.abs(pixels[1:-1, 1:-1] - around))) * 1.4826 / np.sqrt(1.25)
+        pixels = pixels + rng.uniform(0, sd) * rng.standard_normal(pixels.shape, dtype=np.float32)
+    return Picture(pixels, spacing_mm)
+
+
+def build(
+    seed: int,
+    counts: Mapping[str, int],
+    folder: Path,
+    embedder: "Embedder",
+    *,
+    workers: int = 2,
+    report: Callable[[int, int], None] | None = None,
+) -> RadiographLessons:
+    """Render so many bones of each kind, or go on where an earlier run stopped, and find the likest views.
+
+    Parameters
+    ----------
+    embedder : the one that is going to be trained on; it says which view is likest
+    report : called with (bones rendered, bones in all)
+    """
+    paths = training_visits.build(seed, counts, training_visits.TAUGHT_ON, folder, workers=workers, report=report)
+    listed = [(kind, path) for kind, of_kind in paths.items() for path in of_kind]
+    radiographs, views, canvases_mm, tall = [], [], [], []
+    for _, path in listed:
+        arrays = two_visits.load(path)
+        taken, likest = _told(arrays, embedder)
+        radiographs.append(taken)
+        views.append(likest)
+        canvases_mm.append(float(arrays["canvas_mm"]))
+        tall.append("tilted" not in arrays)
+    said = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    return RadiographLessons(
+        radiographs,
+        views,
+        np.array(canvases_mm),
+        np.array(tall),
+        np.array([kind for kind, _ in listed]),
+        f"radiographs of seed {seed}: {said}; views likest by {embedder.id}",
+    )
+
+
+def _told(
+    arrays: Arrays, embedder: "Embedder"
+) -> tuple[dict[tuple[int, str], Picture], dict[tuple[int, str], Picture]]:
+    """The radiographs of a bone, and the view that is likest to each."""
+    canvas, spacing_mm = canvas_of_height(float(arrays["canvas_mm"])), float(arrays["spacing_mm"])
+    pictures = [view for some in two_visits.all_round(arrays) for view in some]
+    angles_deg, _ = enrolment_directions(long="tilted" not in arrays)
+    radiographs, likest = {}, {}
+    for side, side_deg in SIDES.items():
+        directions = [side_deg + float(arrays[f"{session}-{side}_drawn"][0]) for session in SESSIONS]
+        off = np.abs((angles_deg[:, None] - np.array(directions) + 180) % 360 - 180).min(axis=1)
+        near = np.flatnonzero(off <= _NEAR_DEG).tolist()
+        sizes = {pictures[number].shape for number in near}
+        embedded: dict[int, NDArray[np.float32]] = {}
+        for size in sizes:
+            rows = [number for number in near if pictures[number].shape == size]
+            some = torch.from_numpy(np.stack([pictures[number] for number in rows]))
+            embedded.update(zip(rows, embedder.embed_tensors(some, spacing_mm, canvas).cpu().numpy()))
+        known = np.stack([embedded[number] for number in near])
+        for session in SESSIONS:
+            taken = two_visits.radiograph(arrays, session, side)
+            nearest = near[int((known @ embedder.embed([taken], canvas)[0]).argmax())]
+            radiographs[session, side] = Picture(taken.pixels, taken.known_spacing_mm())
+            likest[session, side] = Picture(pictures[nearest].copy(), spacing_mm)
+    return radiographs, likest

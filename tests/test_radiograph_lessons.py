@@ -1,0 +1,178 @@
+"""The last course: what is shown of a bone, which of its views, to whom, and what is learnt of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from boneprint import radiograph_lessons, trainer, training_visits, whitening_set
+from boneprint.embed import weights
+from boneprint.embed.networks import Compact
+from boneprint.embed.training import Schedule, train
+from boneprint.errors import BoneprintError
+from boneprint.radiograph_lessons import Picture, RadiographLessons
+from boneprint.training_recipe import Recipe
+from boneprint.two_visits import SESSIONS, SIDES
+
+SCHEDULE = Schedule(seed=4, steps=2, bones=4, views=3, check_every=0, form="square", published="any", settled_from=0)
+
+
+class Counting:
+    """Takes the brightest pixel for the place in a row of numbers."""
+
+    id = "counting:0"
+
+    def embed(self, radiographs, canvas):
+        return np.eye(8, dtype=np.float32)[[round(float(r.pixels.max())) for r in radiographs]]
+
+    def embed_tensors(self, images, spacing_mm, canvas):
+        return torch.eye(8)[images.amax(dim=(1, 2)).round().long()]
+
+
+def test_the_likest_view_is_looked_for_near_the_direction_alone(tmp_path, monkeypatch):
+    level, tilted = np.zeros((18, 60, 40), np.float16), np.zeros((36, 70, 40), np.float16)
+    level[0, 3, 4], level[2, 3, 4] = 1, 1  # at 0 and 20 degrees, and in the mirror at 180 and 200
+    level[9], tilted[9 + 18] = 2, 3  # at 90 degrees, the latter from above
+    arrays = {"pixels": level, "tilted": tilted, "spacing_mm": 2.0, "canvas_mm": 480.0}
+    for session, off, marks in ((SESSIONS[0], 4.0, {"AP": 1, "ML": 3}), (SESSIONS[1], 31.0, {"AP": 1, "ML": 2})):
+        for side in SIDES:
+            name = f"{session}-{side}"
+            taken = np.zeros((60, 40), np.float16)
+            taken[5, 5] = marks[side]
+            arrays |= {name: taken, f"{name}_mm": 2.0, f"{name}_drawn": np.array([off if side == "AP" else 0.0, 0, 60])}
+    np.savez(tmp_path / "bone.npz", **arrays)
+    monkeypatch.setattr(training_visits, "build", lambda *given, **more: {"hip": [tmp_path / "bone.npz"]})
+    lessons = radiograph_lessons.build(1, {"hip": 1}, tmp_path, Counting())
+    views = lessons.views[0]
+    assert np.array_equal(views[SESSIONS[0], "AP"].pixels, level[0])
+    assert np.array_equal(views[SESSIONS[0], "ML"].pixels, tilted[27])
+    assert np.array_equal(views[SESSIONS[1], "ML"].pixels, level[9])
+    assert lessons.kinds.tolist() == ["hip"]
+    assert not lessons.tall[0]
+    # From 31 degrees the view at 0 is not near, that at 20 is.
+    arrays[f"{SESSIONS[0]}-AP_drawn"] = np.array([31.0, 0, 60])
+    level[2] = 0
+    np.savez(tmp_path / "bone.npz", **arrays)
+    away = radiograph_lessons.build(1, {"hip": 1}, tmp_path, Counting()).views[0]
+    assert away[SESSIONS[0], "AP"].pixels.max() == 0
+
+
+def school(count=20, kinds=("hip", "vertebra")):
+    """Bones that are bright blots of a size of their own."""
+    rng = np.random.default_rng(7)
+
+    def picture(size, noise):
+        y, x = np.mgrid[-60:60:1.0, -60:60:1.0]
+        blot = np.exp(-((y / (20 + size)) ** 2 + (x / 25) ** 4)) + 0.01 * x
+        return Picture((blot + noise * rng.standard_normal(blot.shape)).astype(np.float32), 2.0)
+
+    keys = [(session, side) for session in SESSIONS for side in SIDES]
+    return RadiographLessons(
+        [{key: picture(size, 0.02) for key in keys} for size in range(count)],
+        [{key: picture(size, 0.0) for key in keys} for size in range(count)],
+        np.full(count, 480.0),
+        np.zeros(count, dtype=bool),
+        np.array([kinds[number % len(kinds)] for number in range(count)]),
+        "blots",
+    )
+
+
+def test_a_lesson_shows_a_view_and_both_radiographs_of_each_bone_and_is_always_the_same():
+    lessons = school()
+    one, again, other = (lessons.lesson(SCHEDULE, step) for step in (5, 5, 6))
+    assert torch.equal(one.frames, again.frames)
+    assert torch.equal(one.beside, again.beside)
+    assert one.frames.shape == other.frames.shape == (12, 3, 208, 208)
+    assert not torch.equal(one.frames, other.frames)
+    assert one.labels.tolist() == [bone for bone in range(4) for _ in range(3)]
+    assert one.marks is one.lie is None
+    # The first of each bone is the clean one.
+    clean, first, second = one.frames[:, 0].diff(dim=2).abs().mean(dim=(1, 2)).reshape(4, 3).T
+    assert (clean < 0.95 * torch.minimum(first, second)).all()
+
+
+def test_a_bone_may_be_shown_in_the_mirror_and_then_all_its_pictures_are():
+    lessons = school(2, kinds=("hip",))
+    leaning = [{key: Picture(np.tri(120, dtype=np.float32), 2.0) for key in lessons.views[0]}] * 2
+    lessons = replace(lessons, radiographs=leaning, views=leaning)
+    ways = set()
+    for step in range(8):
+        frames = lessons.lesson(SCHEDULE, step).frames
+        left = (
+            frames[:, 0, 104:, :104].abs().sum(dim=(1, 2)) > frames[:, 0, 104:, 104:].abs().sum(dim=(1, 2))
+        ).tolist()
+        bones = [tuple(left[start : start + 3]) for start in (0, 3)]
+        assert set(bones) <= {(True,) * 3, (False,) * 3}
+        ways |= set(bones)
+    assert len(ways) == 2
+
+
+def test_bones_kept_back_are_examined_and_never_taught():
+    lessons = school(48)
+    taught = lessons._allowed(replace(SCHEDULE, check_every=1), examined=False)
+    examined = lessons._allowed(replace(SCHEDULE, check_every=1), examined=True)
+    assert examined.sum() == 3
+    assert not (taught & examined).any()
+    assert (taught | examined).all()
+    assert not lessons._allowed(replace(SCHEDULE, form="tall"), examined=False).any()
+    exams = lessons.examinations(replace(SCHEDULE, check_every=1))
+    assert exams
+    assert all(len(exam.labels.unique()) == 3 for exam in exams)
+
+
+def test_most_lessons_are_on_one_kind():
+    lessons = school()
+    seen = []
+
+    def watched(bones, schedule, rng):
+        seen.append(len(set(lessons.kinds[bones])))
+
+    object.__setattr__(lessons, "_lesson", watched)
+    for step in range(100):
+        lessons.lesson(SCHEDULE, step)
+    assert 60 <= seen.count(1) <= 90
+
+
+def test_noise_that_is_added_is_no_more_than_there_was():
+    rng = np.random.default_rng(1)
+    taken = Picture((5 + 0.1 * rng.standard_normal((200, 200))).astype(np.float32), 1.0)
+    varied = [radiograph_lessons._varied(taken, rng) for _ in range(40)]
+    sd = np.array([each.pixels.std() for each in varied])
+    assert np.isclose(sd, 0.1, rtol=0.02).sum() >= 10
+    assert sd.max() < 0.1 * 2**0.5 * 1.05
+    assert sd.max() > 0.12
+    spacing = np.array([each.spacing_mm for each in varied])
+    assert 0.985 <= spacing.min() < 0.99 < 1.01 < spacing.max() <= 1.015
+
+
+def test_finder_and_leveller_learn_nothing_where_nobody_marked_the_bone(tmp_path):
+    torch.manual_seed(1)
+    start = tmp_path / "start-1"
+    weights.save(Compact(depth=1), start, {"name": "start-1", "architecture": "compact", "dimension": 128})
+    before, _ = weights.load(start)
+    after = train(school(), replace(SCHEDULE, depth=1, published=str(start), learning_rate=1e-2), tmp_path / "run")
+    changed = {
+        name.split(".")[0]
+        for (name, one), other in zip(before.square.state_dict().items(), after.square.state_dict().values())
+        if not torch.equal(one, other)
+    }
+    assert {"stem", "stages", "reduce"} <= changed
+    assert not changed & {"finder", "leveller"}
+
+
+@pytest.mark.parametrize("wrong", [{"cts": "cts"}, {"schedule": Schedule()}])
+def test_a_last_course_wants_weights_and_no_cts(tmp_path, wrong):
+    given = {"recipe": Recipe(), "schedule": SCHEDULE, "cts": None, **wrong}
+    with pytest.raises(BoneprintError, match="--start-from"):
+        trainer.train_embedder(tmp_path / "x", tmp_path, radiographs={"hip": 2}, **given)
+
+
+def test_nobody_is_taught_on_by_whom_the_last_layer_is_whitened(tmp_path, monkeypatch):
+    listed = []
+    monkeypatch.setattr(training_visits.two_visits, "build", lambda wanted, *more: listed.append(wanted))
+    training_visits.build(1, radiograph_lessons.COUNTS, training_visits.TAUGHT_ON, tmp_path)
+    whitening_set.build(1, whitening_set.COUNTS, tmp_path)
+    taught, whitened = ({visited.body.entropy for visited in each.values()} for each in listed)
+    assert len(taught) == sum(radiograph_lessons.COUNTS.values())
+    assert not taught & whitened
