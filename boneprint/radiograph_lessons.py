@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from boneprint.embed import Embedder
 
 COUNTS: Final[Mapping[str, int]] = {
-    "femur": 240,
-    "tibia": 120,
-    "humerus": 120,
-    "radius": 120,
-    "vertebra": 180,
-    "hip": 240,
-    "lump": 80,
-    PIECE: 240,
+    "femur": 180,
+    "tibia": 90,
+    "humerus": 90,
+    "radius": 90,
+    "vertebra": 135,
+    "hip": 180,
+    "lump": 60,
+    PIECE: 180,
 }
 # How many lessons are on each kind beside those of others: as many as there are bones of it, but for this share, in
 # which all are shown together.
