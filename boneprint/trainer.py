@@ -12,7 +12,7 @@ from boneprint import calibration_set, ingest, radiograph_lessons, training_set,
 from boneprint._version import __version__
 from boneprint.embed import embedder_id, weights
 from boneprint.embed.card import name_of, read_card, write_card
-from boneprint.embed.cohort import write_cohort
+from boneprint.embed.cohort import Cohort, read_cohort, write_cohort
 from boneprint.embed.embedder import Embedder
 from boneprint.embed.networks import Compact
 from boneprint.embed.training import FORMS, Schedule, learning_curve, train
@@ -22,7 +22,7 @@ from boneprint.evidence import calibrate
 from boneprint.evidence.metrics import equal_error_rate
 from boneprint.nouns import Volume
 from boneprint.radiograph_lessons import RadiographLessons
-from boneprint.training_recipe import Recipe
+from boneprint.training_recipe import LONG, Recipe
 from boneprint.training_set import TrainingSet
 
 Report = Callable[[str, int, int, str], None]
@@ -104,6 +104,7 @@ def train_embedder(
         if report:
             report("training", number + 1, schedule.steps, f"loss {loss:.3f}, batch rank 1 {rank1:.3f}")
 
+    begun = Path(schedule.published) if schedule.published and schedule.network == "compact" else None
     network = train(data, schedule, cache / "run", report=step)
     exams, seconds = learning_curve(cache / "run")
     card = {
@@ -121,6 +122,7 @@ def train_embedder(
             "date": _today(),
             "seconds": round(seconds),
             "examinations": exams,
+            **({} if begun is None else {"earlier_courses": _courses(begun)}),
         },
     }
     weights.save(network, out, card)
@@ -134,7 +136,14 @@ def train_embedder(
             report=report,
         )
     bones = _counts(calibration_set.COUNTS, recipe, cts, calibration_bones)
-    return calibrate_embedder(out, cache, seed=recipe.seed, bones=bones, report=report)
+    card = calibrate_embedder(out, cache, seed=recipe.seed, bones=bones, report=report)
+    return card if begun is None or schedule.form is None else keep_calibration(out, begun, schedule.form)
+
+
+def _courses(begun: Path) -> list[dict[str, object]]:
+    """What the weights that a course began from were trained by, the first course first."""
+    last = dict(read_card(begun).get("training", {}))
+    return [*last.pop("earlier_courses", []), last]
 
 
 def _telling(report: Report | None, stage: str) -> Callable[[int, int], None]:
@@ -237,6 +246,37 @@ def calibrate_embedder(
             report("calibrating", number, len(paths), bone)
     card["calibration"] = calibration
     card["cohort"] = write_cohort(out, cohort) | {"bones": calibration_set.STRANGERS}
+    write_card(out, card)
+    return card
+
+
+def keep_calibration(out: Path, begun: Path, form: str) -> dict[str, object]:
+    """Whole long bones, or all others, keep the calibration that they had: of their branch nothing was changed.
+
+    Parameters
+    ----------
+    begun : the weights that a course began from
+    form : "tall" or "square": of the branch that it taught
+
+    Returns
+    -------
+    the card of ``out``, rewritten
+    """
+    card, before = read_card(out), read_card(begun)
+    new, old = read_cohort(out, card), read_cohort(begun, before)
+
+    def kept(bone: str) -> bool:
+        return (bone in LONG) == (form == "square")
+
+    said = embedder_id(card)
+    for kind, entries in card["calibration"].items():
+        for bone, entry in before["calibration"].get(kind, {}).items():
+            if kept(bone):
+                entries.setdefault(bone, entry | {"threshold": entry["threshold"] | {"embedder": said}})
+    strangers = {place: rows for place, rows in old.strangers.items() if kept(place[0])}
+    usual = {place: distance for place, distance in old.usual.items() if kept(place[0])}
+    every = Cohort(strangers | dict(new.strangers), usual | dict(new.usual))
+    card["cohort"] = write_cohort(out, every) | {"bones": card["cohort"]["bones"]}
     write_card(out, card)
     return card
 

@@ -10,6 +10,7 @@ from boneprint.simulate import BONES, HEALTHY, TRAINING, Body, Condition, family
 # How many of each kind there are for one femur. Lumps are no bones at all, and teach shape as such; pieces are the
 # upper or lower ends of long bones.
 PIECE = "piece"
+LONG = ("femur", "tibia", "humerus", "radius")  # whole ones are seen on tall canvases
 TRAINED = (*BONES, PIECE)
 SHARES = {
     "femur": 1.0,

@@ -30,7 +30,7 @@ from boneprint.embed.training import Lesson, Schedule
 from boneprint.errors import BoneprintError
 from boneprint.nouns import AIR_HU, Canvas, Volume, canvas_for, canvas_of_height
 from boneprint.simulate import HEALTHY, Body, Condition, Scanner
-from boneprint.training_recipe import PIECE, Member, Recipe
+from boneprint.training_recipe import LONG, PIECE, Member, Recipe
 
 # How many lessons are on each kind, whatever there is of it: what is hard to tell apart needs as many as what is easy.
 _LESSONS = {
@@ -47,7 +47,6 @@ _LESSONS = {
 # little.
 _ONE_KIND = 0.75
 
-_LONG = ("femur", "tibia", "humerus", "radius")
 _HARM = 0.05  # of second scans have each of the conditions of `Condition.drawn`
 _SHARD = 32  # bodies in one file of the cache
 _SEEN_HU = -500.0
@@ -320,7 +319,7 @@ def miniatures(body: Body, sessions: int = 1, condition: Condition = HEALTHY) ->
     rng = np.random.default_rng(np.random.SeedSequence(body.entropy, spawn_key=(7,)))
     left = 1 - condition.missing_below - condition.missing_above
     length = left * body.shape["length_mm"]
-    long = body.bone in _LONG and condition == HEALTHY
+    long = body.bone in LONG and condition == HEALTHY
     guess = canvas_for(1.05 * length, 0.45 * length if long else length, long=long)
     step = _voxel_mm(guess, long)
     dry = Scanner((step,) * 3, soft_tissue_mm=0.0, blur_mm=0.35 * step, noise_hu=15.0)

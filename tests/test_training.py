@@ -8,10 +8,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from boneprint import training_set
+from boneprint import trainer, training_set
 from boneprint.cli import main
 from boneprint.drr.ensemble import Looks
+from boneprint.embed import weights
+from boneprint.embed.card import embedder_id, write_card
+from boneprint.embed.cohort import Cohort, read_cohort, write_cohort
 from boneprint.embed.finder import cut_out, lie_of_mark, with_mark
+from boneprint.embed.networks import Compact
 from boneprint.embed.preprocess import CHANNELS
 from boneprint.embed.training import Schedule
 from boneprint.errors import BoneprintError
@@ -203,6 +207,46 @@ def test_the_train_command_makes_weights_that_can_be_used(tmp_path):
         assert {bone: entry["threshold"]["bones"] for bone, entry in of_bones.items()} == {"humerus": 40, "radius": 40}
     again = CliRunner().invoke(main, [*words, *few])
     assert json.loads(again.stdout)["weights_sha256"] == card["weights_sha256"]
+
+
+def calibrated(path, bones, value):
+    """Weights whose card has a threshold, and whose cohort a stranger, for each of some bones."""
+    network = Compact(depth=1)
+    weights.save(network, path, {"name": path.name, "architecture": "compact", "dimension": 128, "training": {}})
+    strangers = {(bone, 340.0): np.full((1, 128), value, dtype=np.float32) for bone in bones}
+    card = weights.read_card(path)
+    entries = {bone: {"threshold": {"value": value, "embedder": embedder_id(card)}, "slope": value} for bone in bones}
+    card["calibration"] = {"pair": entries}
+    card["cohort"] = write_cohort(path, Cohort(strangers, dict.fromkeys(strangers, value))) | {"bones": 1}
+    write_card(path, card)
+    return path
+
+
+def test_what_the_other_branch_sees_keeps_its_calibration_under_the_new_name(tmp_path):
+    begun = calibrated(tmp_path / "one-1", ["femur", "hip", "vertebra"], 0.25)
+    out = calibrated(tmp_path / "two-2", ["hip"], 0.5)
+    card = trainer.keep_calibration(out, begun, "square")
+    assert card == weights.read_card(out)
+    found = card["calibration"]["pair"]
+    # The vertebra belongs to the branch that was taught, and was not calibrated again: it is calibrated no more.
+    assert {bone: entry["slope"] for bone, entry in found.items()} == {"femur": 0.25, "hip": 0.5}
+    assert {entry["threshold"]["embedder"] for entry in found.values()} == {embedder_id(card)}
+    cohort = read_cohort(out, card)
+    assert {bone: float(rows[0, 0]) for (bone, _), rows in cohort.strangers.items()} == {"femur": 0.25, "hip": 0.5}
+    assert {bone: usual for (bone, _), usual in cohort.usual.items()} == {"femur": 0.25, "hip": 0.5}
+
+
+def test_of_the_tall_branch_the_long_bones_are_what_was_taught(tmp_path):
+    begun = calibrated(tmp_path / "one-1", ["femur", "hip"], 0.25)
+    out = calibrated(tmp_path / "two-2", ["tibia"], 0.5)
+    assert set(trainer.keep_calibration(out, begun, "tall")["calibration"]["pair"]) == {"hip", "tibia"}
+
+
+def test_a_card_tells_of_the_courses_before_the_first_one_first(tmp_path):
+    path = calibrated(tmp_path / "three-3", [], 0.0)
+    told = {"seed": 3, "earlier_courses": [{"seed": 1}, {"seed": 2}]}
+    write_card(path, weights.read_card(path) | {"training": told})
+    assert trainer._courses(path) == [{"seed": 1}, {"seed": 2}, {"seed": 3}]
 
 
 @pytest.mark.slow
