@@ -3,6 +3,7 @@
 import json
 import re
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def model_card() -> str:
             f"`{embedder_id(card)}`, architecture {card['architecture']}, {card['dimension']} numbers a view, licence "
             f"{card['license']}. SHA-256 of the weights: `{card['weights_sha256']}`.\n",
             "## Training\n",
-            f"Data: {training['data']}; {training['bodies']} bodies, rendered and augmented anew at every use "
+            f"Data: {training['data']}; {training['bodies']} bodies, "
+            f"{'kept' if 'radiographs' in training['recipe'] else 'rendered and augmented anew at every use'} "
             f"([how](training.md)). boneprint {training['boneprint']}, torch {training['torch']}, "
             f"{training['machine']}, {training['seconds'] / 60:.0f} minutes, {training['date']}. "
             f"{training.get('note', '')}\n",
@@ -119,6 +121,7 @@ def _between_marks(page: Path, made: str) -> str:
 def figures() -> str:
     """What benchmarks/identify.py and carry_over.py found, as two tables."""
     result, again = _result("identify"), _result("identify-femur-37")
+    square = _result("identify-square")
     left_out = _result("identify-left-out")
     probes = result["probes"]
     voxels = {"coarse": "about 2 mm in a femur", "usual": "0.5 to 2 mm"}[result["voxels"]]
@@ -131,7 +134,8 @@ def figures() -> str:
         "1 % of those for a bone that is not enrolled would return one; 95 % intervals over bones. AP + ML: two views "
         "fused; AP & ML: likened together, their directions known (`search --angle 0 --angle 90`). ML alone, S1's "
         "joined image, and more that was laid over the radiograph: see the [model card](docs/model-card.md). Command: "
-        f"{_command(result, 'identify')}. Femora of seed {again['seed']}, on whom nothing was ever tried: "
+        f"{_command(result, 'identify')}. {_listed(square['kinds'])}, of which these are by now: "
+        f"{_command(square, 'identify-square')}. Femora of seed {again['seed']}, on whom nothing was ever tried: "
         f"{_command(again, 'identify-femur-37')}. Lower ends of radii, of which the "
         f"branch that sees them was never shown one: {_command(left_out, 'identify-left-out')}."
     )
@@ -154,9 +158,14 @@ def every_figure() -> str:
 
 
 def _identified() -> dict[str, Any]:
-    """By kind of bone what was found by fingerprint: of those that were trained on, and of one that never was."""
-    found = [_result(name)["kinds"] for name in ("identify", "identify-left-out")]
+    """By kind of bone what was found by fingerprint, the last time: of those trained on, and of one that never was."""
+    found = [_result(name)["kinds"] for name in ("identify", "identify-square", "identify-left-out")]
     return {kind: each for kinds in found for kind, each in kinds.items()}
+
+
+def _listed(kinds: Iterable[str]) -> str:
+    *most, last = (kind.capitalize() if not number else kind for number, kind in enumerate(kinds))
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _command(result: dict[str, Any], name: str) -> str:
