@@ -143,7 +143,11 @@ def figures() -> str:
     rows = [row for kind, found in _identified().items() for row in _found(kind, found["probed"], found, sides)]
     rows += _found(f"femur, seed {again['seed']}", femora["probed"], femora, sides)
     laid = _laid_over("identify-superimposed-500", set(), sides)
-    carried = [line for name in ("carry-over", "carry-over-proximal-500") for line in carried_over(name)]
+    carried = [
+        *carried_over("carry-over", "fingerprint"),
+        *carried_over("carry-over-proximal", "fingerprint"),
+        *carried_over("carry-over-proximal-500", "superimposed"),
+    ]
     return "\n".join([textwrap.fill(said, 128), "", *_table(rows), "", *laid, "", *carried])
 
 
@@ -227,21 +231,20 @@ def _found(kind: str, probed: int, outcomes: dict[str, Any], wanted: tuple[str, 
     return rows
 
 
-def carried_over(name: str) -> list[str]:
-    """What benchmarks/carry_over.py found, as a table."""
+def carried_over(name: str, by: str) -> list[str]:
+    """What benchmarks/carry_over.py found, as a table: by fingerprint, or superimposed."""
     result = _result(name)
     rows = []
     laid = f" --superimpose {result['superimposed']}" if result["superimposed"] else ""
     names = {"fingerprint": "fingerprint", "superimposed": f"first {result['superimposed']} laid over"}
-    by_way = [(group, way, sides) for group, ways in result["groups"].items() for way, sides in ways.items()]
-    for group, way, sides in by_way:
+    for group, sides in ((group, ways[by]) for group, ways in result["groups"].items()):
         of_group = [each for each in result["surfaces"] if each["group"] == group]
         for side, each in sides.items():
             first = each["own_side_first"]
             cells = [
                 f"{len({e['surface'] for e in of_group})} x {result['interiors']}",
                 _cell(side),
-                names[way],
+                names[by],
                 _share(each["rank_1"]["value"], each["rank_1"]["interval"]),
                 f"{each['rank_3']['value']:.1%}",
                 "-" if first is None else f"{first:.1%}",
