@@ -3,7 +3,6 @@
 import json
 import re
 import textwrap
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +133,9 @@ def figures() -> str:
         "1 % of those for a bone that is not enrolled would return one; 95 % intervals over bones. AP + ML: two views "
         "fused; AP & ML: likened together, their directions known (`search --angle 0 --angle 90`). ML alone, S1's "
         "joined image, and more that was laid over the radiograph: see the [model card](docs/model-card.md). Command: "
-        f"{_command(result, 'identify')}. {_listed(square['kinds'])}, of which these are by now: "
-        f"{_command(square, 'identify-square')}. Femora of seed {again['seed']}, on whom nothing was ever tried: "
-        f"{_command(again, 'identify-femur-37')}. Lower ends of radii, of which the "
+        f"{_command(result, 'identify')}. Rows of {' and '.join(square['kinds'])} are of later weights, which see long "
+        f"bones as those do: {_command(square, 'identify-square')}. Femora of seed {again['seed']}, on whom "
+        f"nothing was ever tried: {_command(again, 'identify-femur-37')}. Lower ends of radii, of which the "
         f"branch that sees them was never shown one: {_command(left_out, 'identify-left-out')}."
     )
     sides, femora = ("AP", "AP + ML", "AP & ML"), again["kinds"]["femur"]
@@ -165,11 +164,6 @@ def _identified() -> dict[str, Any]:
     """By kind of bone what was found by fingerprint, the last time: of those trained on, and of one that never was."""
     found = [_result(name)["kinds"] for name in ("identify", "identify-square", "identify-left-out")]
     return {kind: each for kinds in found for kind, each in kinds.items()}
-
-
-def _listed(kinds: Iterable[str]) -> str:
-    *most, last = (kind.capitalize() if not number else kind for number, kind in enumerate(kinds))
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _command(result: dict[str, Any], name: str) -> str:
