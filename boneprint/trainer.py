@@ -22,7 +22,7 @@ from boneprint.evidence import calibrate
 from boneprint.evidence.metrics import equal_error_rate
 from boneprint.nouns import Volume
 from boneprint.radiograph_lessons import RadiographLessons
-from boneprint.training_recipe import LONG, Recipe
+from boneprint.training_recipe import Recipe, is_seen_on
 from boneprint.training_set import TrainingSet
 
 Report = Callable[[str, int, int, str], None]
@@ -131,11 +131,11 @@ def train_embedder(
             out,
             cache,
             seed=recipe.seed,
-            bones=_counts(whitening_set.COUNTS, recipe, cts, whitening_bones),
+            bones=_counts(whitening_set.COUNTS, recipe, cts, whitening_bones, schedule.form),
             form=schedule.form,
             report=report,
         )
-    bones = _counts(calibration_set.COUNTS, recipe, cts, calibration_bones)
+    bones = _counts(calibration_set.COUNTS, recipe, cts, calibration_bones, schedule.form)
     card = calibrate_embedder(out, cache, seed=recipe.seed, bones=bones, report=report)
     return card if begun is None or schedule.form is None else keep_calibration(out, begun, schedule.form)
 
@@ -151,9 +151,12 @@ def _telling(report: Report | None, stage: str) -> Callable[[int, int], None]:
     return lambda done, total: report(stage, done, total, "") if report else None
 
 
-def _counts(usual: Mapping[str, int], recipe: Recipe, cts: Path | None, each: int | None) -> Mapping[str, int]:
-    """How many bones of which kinds; where none of them was trained on, as lumps are no bones, of all."""
-    trained = [kind for kind in usual if cts is None and kind in recipe.kinds] or usual
+def _counts(
+    usual: Mapping[str, int], recipe: Recipe, cts: Path | None, each: int | None, form: str | None
+) -> Mapping[str, int]:
+    """How many bones of which kinds, of those a form shows; where none was trained on, as lumps are none, all."""
+    shown = [kind for kind in usual if is_seen_on(kind, form)]
+    trained = [kind for kind in shown if cts is None and kind in recipe.kinds] or shown
     return {kind: each or usual[kind] for kind in trained}
 
 
@@ -266,7 +269,7 @@ def keep_calibration(out: Path, begun: Path, form: str) -> dict[str, object]:
     new, old = read_cohort(out, card), read_cohort(begun, before)
 
     def kept(bone: str) -> bool:
-        return (bone in LONG) == (form == "square")
+        return not is_seen_on(bone, form)
 
     said = embedder_id(card)
     for kind, entries in card["calibration"].items():

@@ -10,7 +10,7 @@ from boneprint.simulate import BONES, HEALTHY, TRAINING, Body, Condition, family
 # How many of each kind there are for one femur. Lumps are no bones at all, and teach shape as such; pieces are the
 # upper or lower ends of long bones.
 PIECE = "piece"
-LONG = ("femur", "tibia", "humerus", "radius")  # whole ones are seen on tall canvases
+LONG = ("femur", "tibia", "humerus", "radius")
 TRAINED = (*BONES, PIECE)
 SHARES = {
     "femur": 1.0,
@@ -29,6 +29,11 @@ _PIECE_CHANCES = (0.6, 0.2, 0.2)
 _PIECES_OF = {"femur": (0.3, 0.42), "tibia": (0.2, 0.28), "humerus": (0.18, 0.25)}
 # People are numbered from here where they are not those whose whole bones are trained on.
 _CATS_FROM, _PIECES_FROM = 500_000, 700_000
+
+
+def is_seen_on(kind: str, form: str | None) -> bool:
+    """Whether a kind of bone is seen on canvases of a form, "tall" or "square": whole long bones stand on tall ones."""
+    return form is None or (kind in LONG) == (form == "tall")
 
 
 @dataclass(frozen=True)

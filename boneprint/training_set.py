@@ -126,19 +126,12 @@ class TrainingSet:
         alone = np.cumsum(self.families < 0)
         return np.asarray(np.where(self.families < 0, alone, self.families) % every == every - 1)
 
-    def _on_one_canvas(self, bones: NDArray[np.int64], rng: np.random.Generator) -> tuple[float, NDArray[np.int64]]:
-        """A canvas that one of the bones is enrolled on, and those bones that a search would compare on it."""
-        own = self.canvases_mm[bones]
-        drawn = float(rng.choice(own))
-        seen = (own <= drawn) & (own >= drawn / 2)
-        return (drawn, bones[seen]) if np.count_nonzero(seen) > 1 else (float(own.max()), bones)
-
     def _lesson(self, bones: NDArray[np.int64], schedule: Schedule, rng: np.random.Generator) -> Lesson:
         """K pictures of P bones on one canvas, all seen from about the same side: from another would be no lesson.
 
         The first picture of each bone is as clean as a gallery's, and of the first scan.
         """
-        canvas_mm, bones = self._on_one_canvas(bones, rng)
+        canvas_mm, bones = on_one_canvas(bones, self.canvases_mm, rng)
         chosen = _choose(bones, self.families, schedule.bones, rng)
         each, count = schedule.views, len(chosen) * schedule.views
         owner = np.repeat(chosen, each)
@@ -184,6 +177,22 @@ class TrainingSet:
         centre = Lie(torch.zeros_like(row), *(torch.full_like(row, (side - 1) / 2) for side in frames.shape[2:]))
         lie = centre.moved(there)
         return Lesson(frames[:, :-1], labels, F.avg_pool2d(frames[:, -1:], 2), lie)
+
+
+def on_one_canvas(
+    bones: NDArray[np.int64], canvases_mm: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[float, NDArray[np.int64]]:
+    """A canvas that one of some bones is enrolled on, and those of them that a search would compare on it.
+
+    Parameters
+    ----------
+    bones : numbers
+    canvases_mm : (B,) height of the canvas that every bone is enrolled on
+    """
+    own = canvases_mm[bones]
+    drawn = float(rng.choice(own))
+    seen = (own <= drawn) & (own >= drawn / 2)
+    return (drawn, bones[seen]) if np.count_nonzero(seen) > 1 else (float(own.max()), bones)
 
 
 def build(

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
-from boneprint import trainer, training_set
+from boneprint import radiograph_lessons, trainer, training_set
 from boneprint.cli import main
 from boneprint.drr.ensemble import Looks
 from boneprint.embed import weights
@@ -20,7 +21,7 @@ from boneprint.embed.preprocess import CHANNELS
 from boneprint.embed.training import Schedule
 from boneprint.errors import BoneprintError
 from boneprint.simulate import Scanner, individual
-from boneprint.training_recipe import PIECE, Recipe
+from boneprint.training_recipe import PIECE, TRAINED, Recipe
 
 SMALL = Recipe(seed=5, people=5, families=3, kinds=("humerus",))
 LESSON = Schedule(bones=6, views=3, check_every=0)
@@ -209,9 +210,9 @@ def test_the_train_command_makes_weights_that_can_be_used(tmp_path):
     assert json.loads(again.stdout)["weights_sha256"] == card["weights_sha256"]
 
 
-def calibrated(path, bones, value):
+def calibrated(path, bones, value, depth=1):
     """Weights whose card has a threshold, and whose cohort a stranger, for each of some bones."""
-    network = Compact(depth=1)
+    network = Compact(depth=depth)
     weights.save(network, path, {"name": path.name, "architecture": "compact", "dimension": 128, "training": {}})
     strangers = {(bone, 340.0): np.full((1, 128), value, dtype=np.float32) for bone in bones}
     card = weights.read_card(path)
@@ -242,11 +243,52 @@ def test_of_the_tall_branch_the_long_bones_are_what_was_taught(tmp_path):
     assert set(trainer.keep_calibration(out, begun, "tall")["calibration"]["pair"]) == {"hip", "tibia"}
 
 
+def test_a_course_on_one_form_is_whitened_and_calibrated_by_kinds_that_it_shows():
+    usual = {"femur": 9, "hip": 8, "vertebra": 7}
+    assert trainer._counts(usual, Recipe(), None, None, None) == usual
+    assert trainer._counts(usual, Recipe(), None, None, "square") == {"hip": 8, "vertebra": 7}
+    assert trainer._counts(usual, Recipe(kinds=("femur", "hip")), None, 3, "square") == {"hip": 3}
+    assert trainer._counts(usual, Recipe(kinds=("lump",)), None, None, "square") == {"hip": 8, "vertebra": 7}
+    assert trainer._counts(usual, Recipe(kinds=("hip",)), Path("cts"), None, "tall") == {"femur": 9}
+
+
 def test_a_card_tells_of_the_courses_before_the_first_one_first(tmp_path):
     path = calibrated(tmp_path / "three-3", [], 0.0)
     told = {"seed": 3, "earlier_courses": [{"seed": 1}, {"seed": 2}]}
     write_card(path, weights.read_card(path) | {"training": told})
     assert trainer._courses(path) == [{"seed": 1}, {"seed": 2}, {"seed": 3}]
+
+
+@pytest.mark.slow
+def test_the_train_command_gives_a_last_course_on_radiographs(tmp_path, monkeypatch):
+    """From rendering to card; calibration, which takes far longer and is tested above, is of nobody."""
+
+    def uncalibrated(out, *given, **more):
+        card = weights.read_card(out) | {"calibration": {"pair": {}}}
+        write_card(out, card | {"cohort": write_cohort(out, Cohort()) | {"bones": 0}})
+
+    monkeypatch.setattr(trainer, "calibrate_embedder", uncalibrated)
+    monkeypatch.setattr(radiograph_lessons, "COUNTS", dict.fromkeys(TRAINED, 3))
+    begun = calibrated(tmp_path / "one-1", ["femur", "hip"], 0.25, Schedule.depth)
+    course = ["--radiographs", "--form", "square", "--start-from", str(begun), "--settled-from", "0", "--steps", "2"]
+    few = ["--kind", "vertebra", "--kind", "radius", "--seed", "3", "--whitening-bones", "2", "--json"]
+    words = ["train", "-o", str(tmp_path / "two-2"), "--cache", str(tmp_path / "cache"), *course, *few]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    card = json.loads(done.stdout)
+    # Radii stand on tall canvases: nobody renders them.
+    assert card["training"]["recipe"] == {"seed": 3, "radiographs": {"vertebra": 3}}
+    assert card["training"]["whitening"]["bones"] == {"vertebra": 2}
+    assert card["training"]["earlier_courses"] == [{}]
+    assert set(card["calibration"]["pair"]) == {"femur"}
+    before = weights.load(begun)[0].state_dict()
+    after = weights.load(tmp_path / "two-2")[0].state_dict()
+    changed = {".".join(name.split(".")[:2]) for name in before if not torch.equal(before[name], after[name])}
+    assert {"square.stem", "square.stages", "square.reduce"} <= changed
+    assert not {name for name in changed if name.startswith(("tall", "square.finder", "square.leveller"))}
+    # Rendered, taught and whitened once more it is the same.
+    again = CliRunner().invoke(main, words)
+    assert json.loads(again.stdout)["weights_sha256"] == card["weights_sha256"]
 
 
 @pytest.mark.slow

@@ -67,13 +67,14 @@ def train(
     from boneprint import radiograph_lessons, show, trainer
     from boneprint.embed.card import card_path, weights_path
     from boneprint.embed.training import Schedule
-    from boneprint.training_recipe import Recipe
+    from boneprint.training_recipe import Recipe, is_seen_on
 
     def said(**given: Any) -> dict[str, Any]:
         return {name: value for name, value in given.items() if value not in (None, ())}
 
     recipe = Recipe(**said(seed=seed, people=people, families=families, sessions=sessions, kinds=kinds))
-    taught = {kind: radiograph_lessons.COUNTS[kind] for kind in recipe.kinds} if radiographs else None
+    schedule = Schedule(**said(seed=seed, published=published and str(published), **options))
+    taught = {k: radiograph_lessons.COUNTS[k] for k in recipe.kinds if is_seen_on(k, schedule.form)}
     with show.progress("training") as advance:
 
         def tell(stage: str, done: int, total: int, remark: str) -> None:
@@ -84,9 +85,9 @@ def train(
             out,
             cache,
             recipe=recipe,
-            schedule=Schedule(**said(seed=seed, published=published and str(published), **options)),
+            schedule=schedule,
             cts=ct_dir,
-            radiographs=taught,
+            radiographs=taught if radiographs else None,
             whitening_bones=whitening_bones,
             calibration_bones=calibration_bones,
             report=tell,
