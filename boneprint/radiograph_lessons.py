@@ -19,20 +19,21 @@ from boneprint.drr import enrolment_directions
 from boneprint.embed.preprocess import canvas_pixels, normalise, place_all
 from boneprint.embed.training import Lesson, Schedule
 from boneprint.nouns import canvas_of_height
-from boneprint.training_recipe import PIECE
+from boneprint.training_recipe import CAT, PIECE
 from boneprint.training_set import on_one_canvas
 from boneprint.two_visits import SESSIONS, SIDES, Arrays
 
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
 
-# Of vertebrae, hip bones, lumps and pieces as many as two cores rendered in 26 minutes; such a course of long bones was
-# never given, and theirs are in the proportion of `whitening_set.COUNTS`.
+# Of vertebrae, hip bones, lumps and pieces as many as two cores rendered in 26 minutes, of long bones as many as they
+# rendered in 15.
 COUNTS: Final[Mapping[str, int]] = {
-    "femur": 180,
-    "tibia": 90,
-    "humerus": 90,
-    "radius": 90,
+    "femur": 288,
+    "tibia": 144,
+    "humerus": 144,
+    "radius": 144,
+    CAT: 72,
     "vertebra": 135,
     "hip": 180,
     "lump": 60,

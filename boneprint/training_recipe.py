@@ -10,6 +10,7 @@ from boneprint.simulate import BONES, HEALTHY, TRAINING, Body, Condition, family
 # How many of each kind there are for one femur. Lumps are no bones at all, and teach shape as such; pieces are the
 # upper or lower ends of long bones.
 PIECE = "piece"
+CAT = "cat"  # a cat's femur, which goes with people's
 LONG = ("femur", "tibia", "humerus", "radius")
 TRAINED = (*BONES, PIECE)
 SHARES = {
@@ -33,7 +34,7 @@ _CATS_FROM, _PIECES_FROM = 500_000, 700_000
 
 def is_seen_on(kind: str, form: str | None) -> bool:
     """Whether a kind of bone is seen on canvases of a form, "tall" or "square": whole long bones stand on tall ones."""
-    return form is None or (kind in LONG) == (form == "tall")
+    return form is None or (kind in (*LONG, CAT)) == (form == "tall")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class Recipe:
                 f"training set of {', '.join(self.kinds) or 'no kind'} in {self.sessions} sessions: expected kinds "
                 f"among {', '.join(TRAINED)}, and 1 or 2 sessions."
             )
+
+    def taught(self, form: str | None) -> tuple[str, ...]:
+        """The kinds that are seen on a form of canvas, cats' femora with people's."""
+        cats = (CAT,) if self.cats and "femur" in self.kinds else ()
+        return tuple(kind for kind in (*self.kinds, *cats) if is_seen_on(kind, form))
 
     def members(self) -> list["Member"]:
         """Every bone of the training set."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from boneprint import two_visits
 from boneprint._version import __version__
 from boneprint.simulate import TRAINING, individual
-from boneprint.training_recipe import PIECE, piece
+from boneprint.training_recipe import CAT, PIECE, piece
 from boneprint.two_visits import Visited
 
 
@@ -48,6 +48,8 @@ def build(
 
 
 def _visited(seed: int, kind: str, index: int) -> Visited:
+    if kind == CAT:
+        return Visited(individual(seed, index, bone="femur", species="cat", stream=TRAINING))
     if kind != PIECE:
         return Visited(individual(seed, index, bone=kind, stream=TRAINING))
     of, condition = piece(seed, index)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from boneprint import radiograph_lessons, trainer, training_set
+from boneprint import radiograph_lessons, trainer, training_set, training_visits
 from boneprint.cli import main
 from boneprint.drr.ensemble import Looks
 from boneprint.embed import weights
@@ -21,7 +21,7 @@ from boneprint.embed.preprocess import CHANNELS
 from boneprint.embed.training import Schedule
 from boneprint.errors import BoneprintError
 from boneprint.simulate import Scanner, individual
-from boneprint.training_recipe import PIECE, TRAINED, Recipe
+from boneprint.training_recipe import CAT, PIECE, TRAINED, Recipe
 
 SMALL = Recipe(seed=5, people=5, families=3, kinds=("humerus",))
 LESSON = Schedule(bones=6, views=3, check_every=0)
@@ -252,6 +252,15 @@ def test_a_course_on_one_form_is_whitened_and_calibrated_by_kinds_that_it_shows(
     assert trainer._counts(usual, Recipe(kinds=("hip",)), Path("cts"), None, "tall") == {"femur": 9}
 
 
+def test_cats_femora_are_taught_with_peoples_and_on_their_canvases():
+    assert Recipe(kinds=("femur", "hip")).taught(None) == ("femur", "hip", CAT)
+    assert Recipe(kinds=("femur", "hip")).taught("tall") == ("femur", CAT)
+    assert Recipe(kinds=("femur", "hip")).taught("square") == ("hip",)
+    assert Recipe(kinds=("tibia",)).taught("tall") == Recipe(kinds=("tibia", "hip"), cats=False).taught("tall")
+    assert training_visits._visited(5, CAT, 0).body.species == "cat"
+    assert set(radiograph_lessons.COUNTS) == set(Recipe().taught(None))
+
+
 def test_a_card_tells_of_the_courses_before_the_first_one_first(tmp_path):
     path = calibrated(tmp_path / "three-3", [], 0.0)
     told = {"seed": 3, "earlier_courses": [{"seed": 1}, {"seed": 2}]}
@@ -268,7 +277,7 @@ def test_the_train_command_gives_a_last_course_on_radiographs(tmp_path, monkeypa
         write_card(out, card | {"cohort": write_cohort(out, Cohort()) | {"bones": 0}})
 
     monkeypatch.setattr(trainer, "calibrate_embedder", uncalibrated)
-    monkeypatch.setattr(radiograph_lessons, "COUNTS", dict.fromkeys(TRAINED, 3))
+    monkeypatch.setattr(radiograph_lessons, "COUNTS", dict.fromkeys((*TRAINED, CAT), 3))
     begun = calibrated(tmp_path / "one-1", ["femur", "hip"], 0.25, Schedule.depth)
     course = ["--radiographs", "--form", "square", "--start-from", str(begun), "--settled-from", "0", "--steps", "2"]
     few = ["--kind", "vertebra", "--kind", "radius", "--seed", "3", "--whitening-bones", "2", "--json"]

@@ -67,14 +67,14 @@ def train(
     from boneprint import radiograph_lessons, show, trainer
     from boneprint.embed.card import card_path, weights_path
     from boneprint.embed.training import Schedule
-    from boneprint.training_recipe import Recipe, is_seen_on
+    from boneprint.training_recipe import Recipe
 
     def said(**given: Any) -> dict[str, Any]:
         return {name: value for name, value in given.items() if value not in (None, ())}
 
     recipe = Recipe(**said(seed=seed, people=people, families=families, sessions=sessions, kinds=kinds))
     schedule = Schedule(**said(seed=seed, published=published and str(published), **options))
-    taught = {k: radiograph_lessons.COUNTS[k] for k in recipe.kinds if is_seen_on(k, schedule.form)}
+    taught = {kind: radiograph_lessons.COUNTS[kind] for kind in recipe.taught(schedule.form)}
     with show.progress("training") as advance:
 
         def tell(stage: str, done: int, total: int, remark: str) -> None:
