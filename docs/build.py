@@ -63,16 +63,19 @@ def model_card() -> str:
 
 
 def _whitened(training: dict[str, Any]) -> list[str]:
-    """By what the last layer was whitened, if it was."""
-    if "whitening" not in training:
-        return []
-    by = training["whitening"]
-    bones = ", ".join(f"{kind} {count}" for kind, count in by["bones"].items())
-    radiographs = " and ".join(f"{count:,} radiographs on {form} canvases" for form, count in by["radiographs"].items())
-    return [
-        f"The last layer was [whitened](training.md#the-last-layer) by {radiographs}, of {sum(by['bones'].values())} "
-        f"bones ({bones}): {by['data']}. Shrinkage {by['shrinkage']:g}.\n"
-    ]
+    """By what the last layer of each branch was whitened, the last time it was."""
+    last: dict[str, dict[str, Any]] = {}
+    for course in (*training.get("earlier_courses", []), training):
+        last |= dict.fromkeys(course.get("whitening", {}).get("radiographs", {}), course.get("whitening"))
+    lines = []
+    for form, by in last.items():
+        bones = ", ".join(f"{kind} {count}" for kind, count in by["bones"].items())
+        lines.append(
+            f"The last layer of the branch for {form} canvases was [whitened](training.md#the-last-layer) by "
+            f"{by['radiographs'][form]:,} radiographs on such canvases, of {sum(by['bones'].values())} bones "
+            f"({bones}): {by['data']}. Shrinkage {by['shrinkage']:g}.\n"
+        )
+    return lines
 
 
 def calibration(card: dict[str, Any]) -> str:
