@@ -151,25 +151,31 @@ def build(
     embedder: "Embedder",
     *,
     workers: int = 2,
-    report: Callable[[int, int], None] | None = None,
+    report: Callable[[str, int, int], None] | None = None,
 ) -> RadiographLessons:
     """Render so many bones of each kind, or go on where an earlier run stopped, and find the likest views.
 
     Parameters
     ----------
     embedder : the one that is going to be trained on; it says which view is likest
-    report : called with (bones rendered, bones in all)
+    report : called with (stage, bones done, bones in all)
     """
-    paths = training_visits.build(seed, counts, training_visits.TAUGHT_ON, folder, workers=workers, report=report)
+
+    def tell(stage: str) -> Callable[[int, int], None]:
+        return lambda done, total: report(stage, done, total) if report else None
+
+    rendering, looking = tell("rendering radiographs"), tell("finding the likest views")
+    paths = training_visits.build(seed, counts, training_visits.TAUGHT_ON, folder, workers=workers, report=rendering)
     listed = [(kind, path) for kind, of_kind in paths.items() for path in of_kind]
     radiographs, views, canvases_mm, tall = [], [], [], []
-    for _, path in listed:
+    for done, (_, path) in enumerate(listed, 1):
         arrays = two_visits.load(path)
         taken, likest = _told(arrays, embedder)
         radiographs.append(taken)
         views.append(likest)
         canvases_mm.append(float(arrays["canvas_mm"]))
         tall.append("tilted" not in arrays)
+        looking(done, len(listed))
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     return RadiographLessons(
         radiographs,

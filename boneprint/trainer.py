@@ -83,7 +83,7 @@ def train_embedder(
             radiographs,
             cache / "radiographs",
             Embedder(Path(str(schedule.published))),
-            report=_telling(report, "rendering radiographs"),
+            report=None if report is None else lambda stage, done, total: report(stage, done, total, ""),
         )
         said: dict[str, object] = {
             "data": "radiographs of simulated bodies only (boneprint.simulate), no image of a real person; "

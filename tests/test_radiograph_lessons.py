@@ -43,7 +43,9 @@ def test_the_likest_view_is_looked_for_near_the_direction_alone(tmp_path, monkey
             arrays |= {name: taken, f"{name}_mm": 2.0, f"{name}_drawn": np.array([off if side == "AP" else 0.0, 0, 60])}
     np.savez(tmp_path / "bone.npz", **arrays)
     monkeypatch.setattr(training_visits, "build", lambda *given, **more: {"hip": [tmp_path / "bone.npz"]})
-    lessons = radiograph_lessons.build(1, {"hip": 1}, tmp_path, Counting())
+    told = []
+    lessons = radiograph_lessons.build(1, {"hip": 1}, tmp_path, Counting(), report=lambda *said: told.append(said))
+    assert told == [("finding the likest views", 1, 1)]
     views = lessons.views[0]
     assert np.array_equal(views[SESSIONS[0], "AP"].pixels, level[0])
     assert np.array_equal(views[SESSIONS[0], "ML"].pixels, tilted[27])
