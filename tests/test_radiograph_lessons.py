@@ -175,6 +175,6 @@ def test_nobody_is_taught_on_by_whom_the_last_layer_is_whitened(tmp_path, monkey
     monkeypatch.setattr(training_visits.two_visits, "build", lambda wanted, *more: listed.append(wanted))
     training_visits.build(1, radiograph_lessons.COUNTS, training_visits.TAUGHT_ON, tmp_path)
     whitening_set.build(1, whitening_set.COUNTS, tmp_path)
-    taught, whitened = ({visited.body.entropy for visited in each.values()} for each in listed)
+    taught, whitened = ({(of.body.species, of.body.entropy) for of in each.values()} for each in listed)
     assert len(taught) == sum(radiograph_lessons.COUNTS.values())
     assert not taught & whitened
