@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from boneprint.embed import Embedder
 
 # Of vertebrae, hip bones, lumps and pieces as many as two cores rendered in 26 minutes, of long bones as many as they
-# rendered in 15.
+# rendered in 19.
 COUNTS: Final[Mapping[str, int]] = {
     "femur": 288,
     "tibia": 144,
