@@ -122,9 +122,7 @@ def _between_marks(page: Path, made: str) -> str:
 
 def figures() -> str:
     """What benchmarks/identify.py and carry_over.py found, as two tables."""
-    result, again = _result("identify"), _result("identify-femur-37")
-    square = _result("identify-square")
-    left_out = _result("identify-left-out")
+    result, again = _result(_BY_FINGERPRINT[0]), _result("identify-femur-37")
     probes = result["probes"]
     voxels = {"coarse": "about 2 mm in a femur", "usual": "0.5 to 2 mm"}[result["voxels"]]
     species = "people" if result["species"] == "human" else f"{result['species']}s"
@@ -135,38 +133,53 @@ def figures() -> str:
         "rank 1 and among the first five, comparisons missed at a false match rate of 0.001, and searches missed where "
         "1 % of those for a bone that is not enrolled would return one; 95 % intervals over bones. AP + ML: two views "
         "fused; AP & ML: likened together, their directions known (`search --angle 0 --angle 90`). ML alone, S1's "
-        "joined image, and more that was laid over the radiograph: see the [model card](docs/model-card.md). Command: "
-        f"{_command(result, 'identify')}. Rows of {' and '.join(square['kinds'])} are of later weights, which see long "
-        f"bones as those do: {_command(square, 'identify-square')}. Femora of seed {again['seed']}, on whom "
-        f"nothing was ever tried: {_command(again, 'identify-femur-37')}. Lower ends of radii, of which the "
-        f"branch that sees them was never shown one: {_command(left_out, 'identify-left-out')}."
+        "joined image, and more that was laid over the radiograph: see the [model card](docs/model-card.md). Weights "
+        "are those that were shipped at the time; `compact-10` sees long bones otherwise than those before, and all "
+        "others as `compact-9` does. Of lower ends of radii the branch that sees them was never shown one; on femora "
+        f"of seed {again['seed']} nothing was ever tried. Commands: "
     )
+    names = (*_BY_FINGERPRINT, "identify-femur-37")
+    commands = "; ".join(_command(_result(name), name) for name in names)
     sides, femora = ("AP", "AP + ML", "AP & ML"), again["kinds"]["femur"]
-    rows = [row for kind, found in _identified().items() for row in _found(kind, found["probed"], found, sides)]
-    rows += _found(f"femur, seed {again['seed']}", femora["probed"], femora, sides)
+    rows = _identified(sides)
+    rows += _found(f"femur, seed {again['seed']}", femora["probed"], femora, again["embedder"], sides)
     laid = _laid_over("identify-superimposed-500", set(), sides)
     carried = [
         *carried_over("carry-over", "fingerprint"),
         *carried_over("carry-over-proximal", "fingerprint"),
         *carried_over("carry-over-proximal-500", "superimposed"),
     ]
-    return "\n".join([textwrap.fill(said, 128), "", *_table(rows), "", *laid, "", *carried])
+    return "\n".join([textwrap.fill(f"{said}{commands}.", 128), "", *_table(rows), "", *laid, "", *carried])
 
 
 def every_figure() -> str:
     """All that benchmarks/identify.py found, as tables: by fingerprint, and laid over."""
-    by_fingerprint = [row for kind, found in _identified().items() for row in _found(kind, found["probed"], found)]
     again = (
-        "Bones, conditions, command and columns are those of the [README](../README.md). AP | ML: joined, as in S1, "
+        "Bones, conditions, commands and columns are those of the [README](../README.md). AP | ML: joined, as in S1, "
         "both halves a quarter of a turn apart to the degree."
     )
-    return "\n".join([again, "", *_table(by_fingerprint), *_every_figure_laid_over()])
+    return "\n".join([again, "", *_table(_identified()), *_every_figure_laid_over()])
 
 
-def _identified() -> dict[str, Any]:
-    """By kind of bone what was found by fingerprint, the last time: of those trained on, and of one that never was."""
-    found = [_result(name)["kinds"] for name in ("identify", "identify-square", "identify-left-out")]
-    return {kind: each for kinds in found for kind, each in kinds.items()}
+# Results of benchmarks/identify.py, the latest first: of a gallery the last time it was searched.
+_BY_FINGERPRINT = ("identify-tall", "identify-square", "identify-left-out", "identify")
+
+
+def _identified(wanted: tuple[str, ...] = ()) -> list[str]:
+    """By kind of bone and size of gallery, the smallest first, what was found by fingerprint the last time."""
+    last: dict[tuple[str, int], list[str]] = {}
+    for result in map(_result, _BY_FINGERPRINT):
+        for kind, found in result["kinds"].items():
+            for size, outcomes in _larger(found["galleries"]).items():
+                one = {"galleries": {size: outcomes}}
+                last.setdefault((kind, int(size)), _found(kind, found["probed"], one, result["embedder"], wanted))
+    kinds = list(dict.fromkeys(kind for kind, _ in last))
+    return [row for of in sorted(last, key=lambda of: (kinds.index(of[0]), of[1])) for row in last[of]]
+
+
+def _larger(galleries: dict[str, Any]) -> dict[str, Any]:
+    """Galleries, without that of those alone that are probed, unless there is no other: it is in the JSON."""
+    return dict(list(galleries.items())[1:]) or galleries
 
 
 def _command(result: dict[str, Any], name: str) -> str:
@@ -198,7 +211,7 @@ def _laid_over(name: str, shown: set[tuple[str, str]], wanted: tuple[str, ...] =
     for kind, found in laid["kinds"].items():
         gallery = kind, max(found["superimposed"]["galleries"], key=int)
         if gallery not in shown:
-            rows += _found(kind, found["probed"], found["superimposed"], wanted)
+            rows += _found(kind, found["probed"], found["superimposed"], laid["embedder"], wanted)
         shown.add(gallery)
     return [textwrap.fill(said, 128), "", *_table(rows)]
 
@@ -208,14 +221,15 @@ def _result(name: str) -> dict[str, Any]:
 
 
 def _table(rows: list[str]) -> list[str]:
-    head = "| bone | probed of enrolled | probe | rank 1 | rank 5 or better | FNMR at FMR 0.001 | FNIR at FPIR 1 % |"
-    return [head, "|---" * 7 + "|", *rows]
+    head = (
+        "| bone | probed of enrolled | weights | probe | rank 1 | rank 5 or better | FNMR at FMR 0.001 | FNIR at FPIR 1 % |"
+    )
+    return [head, "|---" * 8 + "|", *rows]
 
 
-def _found(kind: str, probed: int, outcomes: dict[str, Any], wanted: tuple[str, ...] = ()) -> list[str]:
+def _found(kind: str, probed: int, outcomes: dict[str, Any], embedder: str, wanted: tuple[str, ...] = ()) -> list[str]:
     rows = []
-    # Of the larger galleries; the one of those alone that are probed is in the JSON.
-    for size, sides in list(outcomes["galleries"].items())[1:] or outcomes["galleries"].items():
+    for size, sides in _larger(outcomes["galleries"]).items():
         for side, each in sides.items():
             if wanted and side not in wanted:
                 continue
@@ -224,7 +238,8 @@ def _found(kind: str, probed: int, outcomes: dict[str, Any], wanted: tuple[str, 
             cells.append(_share(missed["value"], missed["interval"]) if missed else "too few bones")
             fnir = each["fnir_at_fpir"]["0.01"]
             cells.append("too few bones" if fnir["missed"] is None else _share(fnir["missed"], fnir["interval"]))
-            rows.append(f"| {kind} | {probed} of {int(size):,} | {_cell(side)} | " + " | ".join(cells) + " |")
+            about = f"{kind} | {probed} of {int(size):,} | {embedder.partition(':')[0]} | {_cell(side)}"
+            rows.append(f"| {about} | " + " | ".join(cells) + " |")
     return rows
 
 
@@ -391,9 +406,10 @@ def s1_tables() -> str:
                 cells[-1] += f" ({100 * low:.1f} to {100 * high:.1f})"
                 pairs.append(f"| {name} | {bones} | {threshold} | {' | '.join(cells)} |")
     devices = sorted({cell["device"] for cell in result["cells"].values()})
+    ours = sorted({f"`{cell['embedder']}`" for cell in result["cells"].values() if "embedder" in cell})
     said = (
         f"Setting {result['setting']['name']}, seed {result['setting']['seed']}, commit {about['commit']}, "
-        f"{', '.join(devices)}, {about['date'][:10]}. "
+        f"{', '.join(devices)}, {about['date'][:10]}, boneprint's network {', '.join(ours)}. "
         "Pairwise accuracy in per cent: over all pairs of bones held out; of unseen bones the mean over pairs of one "
         "bone and of two. The interval of the last column is over bones."
     )
