@@ -222,7 +222,8 @@ def _result(name: str) -> dict[str, Any]:
 
 def _table(rows: list[str]) -> list[str]:
     head = (
-        "| bone | probed of enrolled | weights | probe | rank 1 | rank 5 or better | FNMR at FMR 0.001 | FNIR at FPIR 1 % |"
+        "| bone | probed of enrolled | weights | probe | rank 1 | rank 5 or better | FNMR at FMR 0.001 "
+        "| FNIR at FPIR 1 % |"
     )
     return [head, "|---" * 8 + "|", *rows]
 
