@@ -22,6 +22,7 @@ from boneprint.simulate import HEALTHY, Scanner, individual
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import carry_over
+import harm
 import identify
 import matching
 import real_bodies
@@ -153,6 +154,17 @@ def test_a_reduced_benchmark_writes_figures_for_both_galleries(cache, tmp_path, 
         assert set(sides) == {"AP", "ML", "AP + ML", "AP & ML", "AP | ML"}
         assert all(each["ranks"]["10"]["share"] == 1 for each in sides.values())  # there are only three
     assert "rank 1" in capsys.readouterr().out
+
+
+def test_what_harm_costs_is_told_beside_the_healthy_bone(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(harm, "HARMS", {name: harm.HARMS[name] for name in ("none", "lower-end")})
+    words = ["--bones", "femur=2+1", "--cache", str(cache), "--workers", "1", "--results", str(tmp_path)]
+    harm.main([*words, "--name", "harmed"])
+    result = json.loads((tmp_path / "harmed.json").read_text())
+    identify.main(["femur=2+1", "--cache", str(cache), "--score", "--name", "healthy", "--results", str(tmp_path)])
+    healthy = json.loads((tmp_path / "healthy.json").read_text())["kinds"]["femur"]["galleries"]["3"]["AP"]
+    assert result["harms"]["none"]["AP"]["median_distance"] == healthy["median_distance"]
+    assert result["harms"]["lower-end"]["AP"]["median_distance"] > healthy["median_distance"]
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path):
