@@ -1,6 +1,7 @@
-"""What harm since the CT costs: femora of a cohort, enrolled healthy and whole, and probed after something happened.
+"""What harm since the CT costs: bones of a cohort, enrolled healthy and whole, and probed after something happened.
 
     python benchmarks/harm.py
+    python benchmarks/harm.py --bones hip=20+230 --name harm-hip
 
 The bones, their views and their poses are those of `identify`, whose cache it shares: those that are probed are the
 first of the gallery. "none" is the healthy bone, probed by the same radiographs as there.
@@ -30,6 +31,8 @@ HARMS = {
     "fractured": Condition(fractured=True, seed=_SEED),
     "nail": Condition(implant="nail", seed=_SEED),
     "stem": Condition(implant="stem", seed=_SEED),
+    "plate": Condition(implant="plate", seed=_SEED),
+    "screws": Condition(implant="screws", seed=_SEED),
     "eroded": Condition(erosion_mm=2.5, seed=_SEED),
     "neighbours": Condition(neighbours=True, seed=_SEED),
 }
@@ -50,10 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted, scanning = given.bones, Scanning()
     folder = rendered_bones.home(given.cache, scanning)
     tasks = wanted.tasks(folder, scanning, given.seed, "human")
-    probes: dict[str, list[Path]] = {harm: [] for harm in HARMS}
+    fitting = (None, *individual(given.seed, 0, bone=wanted.kind).implants)
+    happened = {harm: condition for harm, condition in HARMS.items() if condition.implant in fitting}
+    probes: dict[str, list[Path]] = {harm: [] for harm in happened}
     for index, name in enumerate(wanted.names(given.seed, "human")[: wanted.probed]):
         body = individual(given.seed, index, bone=wanted.kind)
-        for harm, condition in HARMS.items():
+        for harm, condition in happened.items():
             of = name if condition == HEALTHY else name.replace("/", f"-{harm}/")
             probes[harm].append(rendered_bones.probes_path(folder, of))
             tasks.setdefault(probes[harm][-1], partial(two_visits.probes, body, scanning, condition))

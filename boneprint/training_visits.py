@@ -5,12 +5,15 @@ radiographs lie from the views of their own bone (`whitening_set`). Nobody else 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from boneprint import two_visits
 from boneprint._version import __version__
-from boneprint.simulate import TRAINING, individual
+from boneprint.simulate import HEALTHY, TRAINING, Body, Condition, individual
 from boneprint.training_recipe import CAT, PIECE, piece
 from boneprint.two_visits import Visited
 
@@ -32,25 +35,40 @@ def build(
     numbers: Numbers,
     folder: Path,
     *,
+    harmed: tuple[int, ...] = (),
     workers: int = 2,
     report: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[Path]]:
-    """Render so many bones of each kind, one file each, or go on where an earlier run stopped."""
+    """Render so many bones of each kind, one file each, or go on where an earlier run stopped.
+
+    Parameters
+    ----------
+    harmed : visits, beside those after which bones are as they were, by which something has happened to them
+    """
     paths: dict[str, list[Path]] = {kind: [] for kind in counts}
     wanted = {}
     for kind, count in counts.items():
         first = numbers.pieces if kind == PIECE else numbers.whole
         for index in range(first, first + count):
             paths[kind].append(folder / f"{__version__}-{seed}-{kind}-{index}.npz")
-            wanted[paths[kind][-1]] = _visited(seed, kind, index)
+            wanted[paths[kind][-1]] = _visited(seed, kind, index, harmed)
     two_visits.build(wanted, workers, report)
     return paths
 
 
-def _visited(seed: int, kind: str, index: int) -> Visited:
-    if kind == CAT:
-        return Visited(individual(seed, index, bone="femur", species="cat", stream=TRAINING))
-    if kind != PIECE:
-        return Visited(individual(seed, index, bone=kind, stream=TRAINING))
-    of, condition = piece(seed, index)
-    return Visited(individual(seed, index, bone=of, stream=TRAINING), condition)
+def _visited(seed: int, kind: str, index: int, harmed: tuple[int, ...]) -> Visited:
+    of, condition = piece(seed, index) if kind == PIECE else ("femur" if kind == CAT else kind, HEALTHY)
+    body = individual(seed, index, bone=of, species="cat" if kind == CAT else "human", stream=TRAINING)
+    harms = {session: _harm(body, condition, np.random.default_rng((seed, index, session))) for session in harmed}
+    return Visited(body, condition, harms=harms)
+
+
+def _harm(body: Body, condition: Condition, rng: np.random.Generator) -> Condition:
+    """Something that has happened to a bone, mostly one thing or two; a piece loses no more than its surface."""
+    while True:
+        drawn = Condition.drawn(rng, implants=body.implants)
+        if replace(drawn, seed=0) != HEALTHY:
+            break
+    if condition == HEALTHY:
+        return drawn
+    return replace(condition, erosion_mm=drawn.erosion_mm, osteoporosis=drawn.osteoporosis)

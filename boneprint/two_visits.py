@@ -11,7 +11,7 @@ isolation takes away again, is thin.
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -205,18 +205,22 @@ def _reach_mm(specimen: Volume, content_mm: NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True)
 class Visited:
-    """A bone that is rendered into a file: its views, unless it is a stranger's, and the radiographs of some visits."""
+    """A bone that is rendered into a file: its views, unless it is a stranger's, and the radiographs of some visits.
+
+    ``harms`` are further visits, and what has happened by each of them.
+    """
 
     body: Body
     condition: Condition = HEALTHY
     sessions: tuple[int, ...] = SESSIONS
     stranger: bool = False
+    harms: Mapping[int, Condition] = field(default_factory=dict)
 
     def render(self) -> Arrays:
         """What `views` returns, and of each session what `probes` returns, as "SESSION-SIDE" and so on."""
         arrays = {} if self.stranger else dict(views(self.body, condition=self.condition))
-        for session in self.sessions:
-            taken = probes(self.body, condition=self.condition, session=session)
+        for session, condition in (dict.fromkeys(self.sessions, self.condition) | dict(self.harms)).items():
+            taken = probes(self.body, condition=condition, session=session)
             arrays.update({f"{session}-{name}": array for name, array in taken.items()})
         return arrays
 

@@ -11,9 +11,10 @@ from boneprint.embed import weights
 from boneprint.embed.networks import Compact
 from boneprint.embed.training import Schedule, train
 from boneprint.errors import BoneprintError
-from boneprint.radiograph_lessons import Picture, RadiographLessons
-from boneprint.training_recipe import Recipe
-from boneprint.two_visits import SESSIONS, SIDES
+from boneprint.radiograph_lessons import HARMED, Picture, RadiographLessons
+from boneprint.simulate import HEALTHY, IMPLANTS, TRAINING, Condition, individual
+from boneprint.training_recipe import PIECE, Recipe
+from boneprint.two_visits import SESSIONS, SIDES, Visited
 
 SCHEDULE = Schedule(seed=4, steps=2, bones=4, views=3, check_every=0, form="square", published="any", settled_from=0)
 
@@ -35,7 +36,8 @@ def test_the_likest_view_is_looked_for_near_the_direction_alone(tmp_path, monkey
     level[0, 3, 4], level[2, 3, 4] = 1, 1  # at 0 and 20 degrees, and in the mirror at 180 and 200
     level[9], tilted[9 + 18] = 2, 3  # at 90 degrees, the latter from above
     arrays = {"pixels": level, "tilted": tilted, "spacing_mm": 2.0, "canvas_mm": 480.0}
-    for session, off, marks in ((SESSIONS[0], 4.0, {"AP": 1, "ML": 3}), (SESSIONS[1], 31.0, {"AP": 1, "ML": 2})):
+    visits = [(SESSIONS[0], 4.0, {"AP": 1, "ML": 3}), (SESSIONS[1], 31.0, {"AP": 1, "ML": 2})]
+    for session, off, marks in (*visits, *((session, 4.0, {"AP": 1, "ML": 2}) for session in HARMED)):
         for side in SIDES:
             name = f"{session}-{side}"
             taken = np.zeros((60, 40), np.float16)
@@ -53,11 +55,16 @@ def test_the_likest_view_is_looked_for_near_the_direction_alone(tmp_path, monkey
     assert lessons.kinds.tolist() == ["hip"]
     assert not lessons.tall[0]
     # From 31 degrees the view at 0 is not near, that at 20 is.
-    arrays[f"{SESSIONS[0]}-AP_drawn"] = np.array([31.0, 0, 60])
+    assert np.array_equal(views[SESSIONS[1], "AP"].pixels, level[2])
+    assert np.array_equal(views[HARMED[0], "ML"].pixels, level[9])
     level[2] = 0
     np.savez(tmp_path / "bone.npz", **arrays)
     away = radiograph_lessons.build(1, {"hip": 1}, tmp_path, Counting()).views[0]
-    assert away[SESSIONS[0], "AP"].pixels.max() == 0
+    assert away[SESSIONS[1], "AP"].pixels.max() == 0
+    # Radiographs that were kept before there were any after harm.
+    np.savez(tmp_path / "bone.npz", **{name: array for name, array in arrays.items() if name[0] != str(HARMED[-1])})
+    with pytest.raises(BoneprintError, match=r"bone\.npz: no visits after harm, expected 2.*delete"):
+        radiograph_lessons.build(1, {"hip": 1}, tmp_path, Counting())
 
 
 def school(count=20, kinds=("hip", "vertebra")):
@@ -69,9 +76,9 @@ def school(count=20, kinds=("hip", "vertebra")):
         blot = np.exp(-((y / (20 + size)) ** 2 + (x / 25) ** 4)) + 0.01 * x
         return Picture((blot + noise * rng.standard_normal(blot.shape)).astype(np.float32), 2.0)
 
-    keys = [(session, side) for session in SESSIONS for side in SIDES]
+    keys = [(session, side) for session in (*SESSIONS, *HARMED) for side in SIDES]
     return RadiographLessons(
-        [{key: picture(size, 0.02) for key in keys} for size in range(count)],
+        [{key: picture(size, 0.05) for key in keys} for size in range(count)],
         [{key: picture(size, 0.0) for key in keys} for size in range(count)],
         np.full(count, 480.0),
         np.zeros(count, dtype=bool),
@@ -92,6 +99,19 @@ def test_a_lesson_shows_a_view_and_both_radiographs_of_each_bone_and_is_always_t
     # The first of each bone is the clean one.
     clean, first, second = one.frames[:, 0].diff(dim=2).abs().mean(dim=(1, 2)).reshape(4, 3).T
     assert (clean < 0.95 * torch.minimum(first, second)).all()
+
+
+def test_some_of_what_is_shown_was_taken_after_harm():
+    lessons = school(2, kinds=("hip",))
+    for taken in lessons.radiographs:
+        taken.update({key: Picture(np.tri(120, dtype=np.float32), 2.0) for key in taken if key[0] in HARMED})
+    shown = []
+    for step in range(60):
+        frames = lessons.lesson(SCHEDULE, step).frames.reshape(2, 3, 3, 208, 208)
+        edges = frames[:, 1:, 0, ::8, ::8].diff(dim=2).abs().amax(dim=(2, 3)).flatten()
+        shown += edges.tolist()
+    middle = (max(shown) + min(shown)) / 2
+    assert 0.2 <= np.mean(np.array(shown) > middle) <= 0.45
 
 
 def test_a_bone_may_be_shown_in_the_mirror_and_then_all_its_pictures_are():
@@ -178,3 +198,31 @@ def test_nobody_is_taught_on_by_whom_the_last_layer_is_whitened(tmp_path, monkey
     taught, whitened = ({(of.body.species, of.body.entropy) for of in each.values()} for each in listed)
     assert len(taught) == sum(radiograph_lessons.COUNTS.values())
     assert not taught & whitened
+
+
+def test_bones_are_harmed_by_what_fits_them_and_pieces_lose_nothing_but_their_surface(tmp_path, monkeypatch):
+    listed = []
+    monkeypatch.setattr(training_visits.two_visits, "build", lambda wanted, *more: listed.append(wanted))
+    counts = {"femur": 60, "vertebra": 60, PIECE: 60}
+    training_visits.build(1, counts, training_visits.TAUGHT_ON, tmp_path, harmed=HARMED)
+    (visited,) = listed
+    drawn = {kind: [of for path, of in visited.items() if f"-{kind}-" in path.name] for kind in counts}
+    for kind, every in drawn.items():
+        assert all(tuple(of.harms) == HARMED for of in every)
+        assert (kind == PIECE) == all(of.condition != HEALTHY for of in every)
+    harms = {kind: [harm for of in every for harm in of.harms.values()] for kind, every in drawn.items()}
+    assert {harm.implant for harm in harms["femur"]} == {None, *IMPLANTS}
+    assert {harm.implant for harm in harms["vertebra"]} == {None, "plate", "screws"}
+    assert all(replace(harm, seed=0) != HEALTHY for kind in ("femur", "vertebra") for harm in harms[kind])
+    for of in drawn[PIECE]:
+        for harm in of.harms.values():
+            assert replace(harm, erosion_mm=0, osteoporosis=0) == of.condition
+
+
+def test_a_visit_after_harm_is_rendered_beside_those_without():
+    body = individual(3, 1, bone="radius", stream=TRAINING)
+    both = Visited(body, sessions=(2,), stranger=True, harms={3: Condition(implant="plate", seed=1)}).render()
+    healthy = Visited(body, sessions=(2, 3), stranger=True).render()
+    assert both.keys() == healthy.keys()
+    assert np.array_equal(both["2-AP"], healthy["2-AP"])
+    assert not np.array_equal(both["3-AP"], healthy["3-AP"])
