@@ -1,9 +1,9 @@
 """Distances between rendered bones and their probes, by any weights: exact, on the GPU where there is one.
 
-As in the product: a probe is embedded on every canvas of the gallery, a bone is as far away as its nearest view, and
-two probes of one bone are fused as the root mean square, or compared together as of `search --angle`. Beside it S1's
-joined image: there AP and ML are two halves of one picture, so that both are compared with views that are a quarter of
-a turn apart to the degree.
+As in the product: a probe is embedded on every canvas of the gallery that can hold what it shows, a bone is as far
+away as its nearest view, and two probes of one bone are fused as the root mean square, or compared together as of
+`search --angle`. Beside it S1's joined image: there AP and ML are two halves of one picture, so that both are compared
+with views that are a quarter of a turn apart to the degree.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,6 +20,7 @@ from boneprint import directions, two_visits
 from boneprint.drr import ENROLMENT_ANGLES
 from boneprint.embed import Embedder, weights
 from boneprint.nouns import Radiograph, canvas_of_height
+from boneprint.probe import can_hold, content_mm
 from boneprint.two_visits import SIDES, Arrays
 
 BOTH = " + ".join(SIDES)
@@ -101,7 +102,10 @@ def _fingerprints(arrays: Arrays | None, embedder: Embedder) -> Arrays:
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """Probes of P bones: by height of the canvas (mm) vectors (P, 2, D); and what was drawn, (P, 2, 3)."""
+    """Probes of P bones: by height of the canvas (mm) vectors (P, 2, D); and what was drawn, (P, 2, 3).
+
+    Vectors on a canvas that cannot hold what a probe shows are not a number.
+    """
 
     vectors: dict[float, torch.Tensor]
     drawn: NDArray[np.float64]
@@ -109,7 +113,7 @@ class Probes:
 
 
 def probed(paths: Sequence[Path], canvases_mm: Sequence[float], embedder: Embedder) -> Probes:
-    """Embed the probes of some files on every canvas; those of a bone that has none are zero."""
+    """Embed the probes of some files on every canvas that can hold them; those of a bone that has none are zero."""
     vectors: dict[float, list[torch.Tensor]] = {canvas_mm: [] for canvas_mm in canvases_mm}
     drawn, missing = [], []
     for number, arrays in enumerate(_loaded(paths)):
@@ -126,7 +130,9 @@ def _both(arrays: dict[str, NDArray[np.generic]] | None, canvas_mm: float, embed
     if arrays is None:
         return torch.zeros(len(SIDES), int(embedder.card["dimension"]))
     taken = [Radiograph(arrays[side].astype(np.float32), float(arrays[f"{side}_mm"]), None, side) for side in SIDES]
-    return torch.from_numpy(embedder.embed(taken, canvas_of_height(canvas_mm)))
+    vectors = torch.from_numpy(embedder.embed(taken, canvas_of_height(canvas_mm)))
+    held = torch.tensor([can_hold(canvas_mm, content_mm(radiograph)[0]) for radiograph in taken])
+    return vectors.where(held[:, None], torch.nan)
 
 
 def distances(gallery: Gallery, probes: Probes) -> dict[str, NDArray[np.float64]]:
@@ -160,7 +166,8 @@ def views_of(count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def _squared(cosine: torch.Tensor) -> NDArray[np.float64]:
-    return (2 - 2 * cosine).clamp(min=0).cpu().numpy().astype(np.float64)
+    """Squared distances of unit vectors, infinite where there is none."""
+    return (2 - 2 * cosine).clamp(min=0).nan_to_num(nan=torch.inf).cpu().numpy().astype(np.float64)
 
 
 def _loaded(paths: Sequence[Path]) -> Iterator[dict[str, NDArray[np.generic]] | None]:

@@ -17,9 +17,9 @@ from boneprint._version import __version__
 from boneprint.drr import enrolment_directions
 from boneprint.embed.cohort import Cohort, FloatArray, Place
 from boneprint.evidence import BIPLANE, ONE_PROBE, PAIR, TWO_PROBES
-from boneprint.evidence.metrics import Comparisons
+from boneprint.evidence.metrics import Comparisons, equal_error_rate
 from boneprint.nouns import canvas_of_height
-from boneprint.probe import can_hold, canvas_of_contents, content_mm
+from boneprint.probe import can_hold, content_mm
 from boneprint.simulate import CALIBRATION, Body, individual
 from boneprint.two_visits import SESSIONS, SIDES
 
@@ -144,7 +144,7 @@ def measure(paths: list[Path], embedder: "Embedder", bone: str = "", strangers: 
     """Compare every one of some bones of ``build`` with every one, in each kind of comparison, as the product does.
 
     Enrolled bones are seen on their own canvas, and a probe on each of these that can hold it; two radiographs on the
-    canvas that holds both.
+    one of them on which such pairs are told apart best, which is chosen here.
 
     Parameters
     ----------
@@ -177,23 +177,26 @@ def measure(paths: list[Path], embedder: "Embedder", bone: str = "", strangers: 
         joint[..., column] = np.where(held.all(axis=1), factor * np.sqrt(both), np.inf).T
     fused = np.sqrt((nearest**2).mean(axis=0))
 
-    # (side, bone, bone): the later picture of the one and the still later one of the other
-    fields = np.array(
-        [
-            [[canvas_of_contents([one, other]).height_mm for other in sizes[:, side, 1]] for one in sizes[:, side, 0]]
-            for side in range(len(SIDES))
-        ]
-    )
-    pairs = np.zeros(fields.shape)
-    for canvas_mm in np.unique(fields).tolist():
-        first, second = np.moveaxis(templates(canvas_mm), 2, 0).swapaxes(1, 2)
-        pairs = np.where(fields == canvas_mm, np.sqrt(_squared(first @ second.swapaxes(1, 2))), pairs)
     return {
-        PAIR: Measured(_listed(pairs), _frequent(np.diagonal(fields, axis1=1, axis2=2))),
+        PAIR: _pairs({canvas_mm: templates(canvas_mm) for canvas_mm in _frequent(own)}),
         ONE_PROBE: Measured(_listed(nearest.reshape(-1, *nearest.shape[2:])), _frequent(own)),
         TWO_PROBES: Measured(_listed(fused), _frequent(own)),
         BIPLANE: Measured(_listed(joint), _frequent(own)),
     }
+
+
+def _pairs(templates: Mapping[float, NDArray[np.float32]]) -> Measured:
+    """The later radiograph of each bone and the still later one of every, on the canvas that tells them apart best.
+
+    Parameters
+    ----------
+    templates : (bone, side, picture, D) of each canvas that bones of the kind are enrolled on
+    """
+    found = []
+    for canvas_mm, vectors in templates.items():
+        first, second = np.moveaxis(vectors, 2, 0).swapaxes(1, 2)
+        found.append(Measured(_listed(np.sqrt(_squared(first @ second.swapaxes(1, 2)))), (canvas_mm,)))
+    return min(found, key=lambda measured: equal_error_rate(measured.comparisons))
 
 
 def _squared(cosine: NDArray[np.floating]) -> NDArray[np.floating]:

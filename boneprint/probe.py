@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from boneprint import read
+from boneprint import evidence, read
 from boneprint.errors import ReadError
 from boneprint.nouns import Canvas, Enrolment, Fingerprint, Radiograph, Reference, canvas_for, canvas_of_height
 
@@ -24,8 +24,14 @@ XRAY = "xray"  # what a reference made of natural radiographs calls its part
 # What a bone is at least as bright as, as a share of the picture's own range, when its size is measured.
 _CONTENT_SHARE = 0.3
 
-# A limb may reach beyond its bone, but a canvas that would show only two thirds of the picture shows another bone.
-_TOO_TALL = 1.5
+# A limb may reach beyond its bone, but a canvas that would show only two thirds of the picture shows another bone. A
+# trunk reaches further. Radiographs of calibration bones show at most 1.44 times the height of the canvas that long
+# bones of the kind are compared on, and 1.73 times that of hip bones.
+_TOO_TALL, _TOO_TALL_SQUARE = 1.5, 2.0
+
+# A picture that shows less than this share of the canvas of a kind of bone is of another: what radiographs of
+# calibration bones show is 0.41 times as high (a vertebra) at least.
+_TOO_SMALL = 0.4
 
 
 def as_radiograph(
@@ -123,7 +129,9 @@ def fingerprint(
 
 def can_hold(canvas_height_mm: float, shown_mm: float) -> bool:
     """Whether a probe that shows so much is compared with the bones on a canvas."""
-    return shown_mm < _TOO_TALL * canvas_height_mm
+    canvas = canvas_of_height(canvas_height_mm)
+    square = canvas.height_mm == canvas.width_mm
+    return shown_mm < (_TOO_TALL_SQUARE if square else _TOO_TALL) * canvas_height_mm
 
 
 # Directions about the long axis that the names of views mean; AP and PA are mirror images, which laterality settles.
@@ -160,7 +168,7 @@ def enrolment(
     from boneprint.bone import check_stated_side, stated_side  # loads scipy, which a search does without
 
     check_stated_side(laterality, bone)
-    canvas = common_canvas(radiographs)
+    canvas = canvas_of_pairs(radiographs, bone, embedder)
     # Numbers and not names: notes are kept, and paths are withheld where there is a site key.
     files = {f"radiograph {number}": radiograph.laterality for number, radiograph in enumerate(radiographs, start=1)}
     side, doubts = stated_side({"--side": laterality, **files}, bone.lower())
@@ -185,6 +193,27 @@ def enrolment(
     )
 
 
+def canvas_of_pairs(radiographs: Sequence[Radiograph], bone: str | None, embedder: "Embedder") -> Canvas:
+    """The canvas that radiographs are put on to be compared with each other.
+
+    What a picture shows is the limb, or much of a trunk, in which the bone may be small; and two pictures of one bone
+    may show unlike much. So those of a kind of bone are all seen on one canvas, by which the kind was calibrated; only
+    where the kind is unknown, or a picture cannot be of it by its size, on the smallest that holds all they show.
+
+    Raises
+    ------
+    ReadError
+        If a pixel spacing is unknown.
+    """
+    height_mm = evidence.pair_canvas_mm(embedder.card, bone)
+    shown_mm = [content_mm(radiograph) for radiograph in radiographs]
+    if height_mm is None or not all(
+        can_hold(height_mm, height) and max(height, width) >= _TOO_SMALL * height_mm for height, width in shown_mm
+    ):
+        return common_canvas(radiographs)
+    return canvas_of_height(height_mm)
+
+
 def common_canvas(radiographs: Sequence[Radiograph]) -> Canvas:
     """The smallest canvas that holds what every one of the pictures shows.
 
@@ -193,12 +222,7 @@ def common_canvas(radiographs: Sequence[Radiograph]) -> Canvas:
     ReadError
         If a pixel spacing is unknown.
     """
-    return canvas_of_contents([content_mm(radiograph) for radiograph in radiographs])
-
-
-def canvas_of_contents(sizes_mm: Sequence[tuple[float, float]]) -> Canvas:
-    """As `common_canvas`, of contents whose heights and widths are known."""
-    height, width = (max(each) for each in zip(*sizes_mm))
+    height, width = (max(each) for each in zip(*map(content_mm, radiographs)))
     return canvas_for(height, width, long=height > 1.6 * width)
 
 

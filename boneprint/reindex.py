@@ -105,7 +105,7 @@ def _again(gallery: Gallery, row: int, embedder: "Embedder") -> Enrolment:
     rows = range(int(gallery.rows.begins[row]), int(gallery.rows.ends[row]))
     pictures = tuple(picture for view in rows if (picture := gallery.picture(view)) is not None)
     solid = gallery.solid(row)
-    views, canvas, long = _views(gallery, row, pictures)
+    views, canvas, long = _views(gallery, row, pictures, embedder)
     if long is None:
         angles_deg, tilts_deg = np.array([gallery.direction(view) for view in rows], dtype=np.float32).T
     else:
@@ -123,7 +123,9 @@ def _again(gallery: Gallery, row: int, embedder: "Embedder") -> Enrolment:
     )
 
 
-def _views(gallery: Gallery, row: int, pictures: Sequence[bytes]) -> tuple[list[Radiograph], Canvas, bool | None]:
+def _views(
+    gallery: Gallery, row: int, pictures: Sequence[bytes], embedder: "Embedder"
+) -> tuple[list[Radiograph], Canvas, bool | None]:
     """The views of a bone, the canvas that they are now seen on, and whether it is long.
 
     None: views are those that there were, from where these were taken.
@@ -139,7 +141,7 @@ def _views(gallery: Gallery, row: int, pictures: Sequence[bytes]) -> tuple[list[
     if pictures:
         views = [read.from_png(picture, reference.source) for picture in pictures]
         if reference.part == probe.XRAY:
-            return views, probe.common_canvas(views), None
+            return views, probe.canvas_of_pairs(views, reference.bone, embedder), None
         return views, _canvas(views[: len(drr.ENROLMENT_ANGLES)], long=_is_long(reference)), None
     if reference.part == probe.XRAY:
         raise BoneprintError("neither a grid nor pictures of it are kept; enrol its radiographs again.")

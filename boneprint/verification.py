@@ -30,7 +30,7 @@ def verify(
     """
     pair = [probe.as_radiograph(xray, pixel_spacing_mm=pixel_spacing_mm) for xray in (first, second)]
     embedder = embed.load_embedder(Path(weights) if weights else embed.SHIPPED)
-    canvas = probe.common_canvas(pair)
+    canvas = probe.canvas_of_pairs(pair, bone, embedder)
     vectors = embedder.embed(pair, canvas)
     judged = evidence.rule(evidence.of_card(embedder.card), evidence.PAIR, bone, canvas.height_mm)
     return evidence.verdict(vectors[0], vectors[1], judged)

@@ -156,6 +156,9 @@ class Sums:
 
     id = "sums"
 
+    def __init__(self):
+        self.card = {}
+
     def embed(self, radiographs, canvas):
         return np.eye(len(radiographs), 4, dtype=np.float32)
 

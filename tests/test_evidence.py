@@ -16,6 +16,7 @@ from boneprint.evidence import (
     calibrate,
     metrics,
     of_card,
+    pair_canvas_mm,
     rule,
     verdict,
 )
@@ -186,6 +187,16 @@ def test_a_card_of_before_kinds_of_bone_were_told_apart_speaks_of_femora_alone()
     judged = rule(new, BIPLANE, "hip", 560.0)
     assert judged.calibration == calibrated("hip")
     assert judged.log10_lr(0.1) is None
+
+
+def test_pairs_of_a_kind_have_a_canvas_where_they_were_calibrated_on_one_and_no_other():
+    entry = calibrated().to_card()
+    several = {**entry, "canvas_heights_mm": [170.0, 240.0]}
+    card = {"calibration": {PAIR: {"femur": entry, "hip": several}}}
+    assert pair_canvas_mm(card, "Femur") == CANVASES[0]
+    assert pair_canvas_mm(card, "hip") is pair_canvas_mm(card, "skull") is pair_canvas_mm(card, None) is None
+    older = [{}, {"calibration": None}, {"calibration": {PAIR: entry}}]
+    assert [pair_canvas_mm(card, "femur") for card in older] == [None] * 3
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from boneprint.evidence.calibration import (
     Rule,
     calibrate,
     of_card,
+    pair_canvas_mm,
     rule,
 )
 from boneprint.evidence.verify import verdict
@@ -24,6 +25,7 @@ __all__ = [
     "Rule",
     "calibrate",
     "of_card",
+    "pair_canvas_mm",
     "rule",
     "verdict",
 ]

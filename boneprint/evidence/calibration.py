@@ -150,6 +150,16 @@ def of_card(card: dict[str, Any]) -> Calibrations:
     return found
 
 
+def pair_canvas_mm(card: Mapping[str, Any], bone: str | None) -> float | None:
+    """Height of the one canvas that pairs of radiographs of a kind of bone were calibrated on; None without one.
+
+    Weights that were calibrated by an earlier version name several: each pair was compared on what held both pictures.
+    """
+    of_bones = (card.get("calibration") or {}).get(PAIR, {})
+    heights: list[float] = of_bones.get((bone or "").lower(), {}).get("canvas_heights_mm", [])
+    return float(heights[0]) if len(heights) == 1 else None
+
+
 @dataclass(frozen=True)
 class Rule:
     """By what a comparison is judged.
