@@ -46,9 +46,11 @@ COUNTS: Final[Mapping[str, int]] = {
 # How many lessons are on each kind beside those of others: as many as there are bones of it, but for this share, in
 # which all are shown together.
 _ALL_KINDS = 0.25
-# Visits by which something has happened to the bone, and how likely each visit is shown in a lesson.
-HARMED: Final = (4, 5)
+# Visits by which something has happened to the bone, and how likely each visit is shown in a lesson. Examinations show
+# none of them: their loss would be that of the few bones that can hardly be told any more.
+HARMED: Final[tuple[int, ...]] = (4, 5)
 _SHOWN: Final[Mapping[int, float]] = dict.fromkeys(SESSIONS, 0.35) | dict.fromkeys(HARMED, 0.15)
+_EXAMINED: Final[Mapping[int, float]] = dict.fromkeys(SESSIONS, 0.5)
 # How far about the axis the likest view is looked for. Of 96 radiographs of 24 of these bones the likest of all views,
 # by compact-8, was within 17 degrees of the direction that was drawn, but for one, which was likest to a wrong one.
 _NEAR_DEG = 20.0
@@ -110,7 +112,7 @@ class RadiographLessons:
             rng = np.random.default_rng((schedule.seed, 1, number))
             bones = np.flatnonzero(held & (self.tall == (number < _EXAMINATIONS / 2)))
             if len(bones) > 1:
-                found.append(self._lesson(bones, schedule, rng))
+                found.append(self._lesson(bones, schedule, rng, _EXAMINED))
         return found
 
     def _allowed(self, schedule: Schedule, *, examined: bool) -> NDArray[np.bool_]:
@@ -118,7 +120,13 @@ class RadiographLessons:
         wanted = self.tall == (schedule.form == "tall") if schedule.form else True
         return np.ones(len(self), dtype=bool) & wanted & (kept_back if examined else np.logical_not(kept_back))
 
-    def _lesson(self, bones: NDArray[np.int64], schedule: Schedule, rng: np.random.Generator) -> Lesson:
+    def _lesson(
+        self,
+        bones: NDArray[np.int64],
+        schedule: Schedule,
+        rng: np.random.Generator,
+        visits: Mapping[int, float] = _SHOWN,
+    ) -> Lesson:
         """K pictures of P bones from one side on one canvas, each bone in the mirror or not.
 
         They are the view that is likest to one of its radiographs, that radiograph, another one, and its likest view.
@@ -130,7 +138,7 @@ class RadiographLessons:
         frames = []
         for number in chosen.tolist():
             mirrored = rng.random() < 0.5
-            one, other = rng.choice(list(_SHOWN), 2, replace=False, p=list(_SHOWN.values())).tolist()
+            one, other = rng.choice(list(visits), 2, replace=False, p=list(visits.values())).tolist()
             views, taken = self.views[number], self.radiographs[number]
             pictures = views[one, side], taken[one, side], taken[other, side], views[other, side]
             for natural, picture in zip((False, True, True, False), pictures[: schedule.views]):
