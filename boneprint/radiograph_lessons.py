@@ -4,8 +4,8 @@ Bodies are looked at anew in every step, but cheaply (`training_set`). Here each
 side, behind flesh, in cone beam and from later scans, and the enrolled view that is likest to each. Of both there are
 as many again in the mirror. Where in them the bone is nobody marked: finder and leveller stay as they are.
 
-Some visits come after harm: an implant, a break, a loss, a neighbour. By a course without such, `compact-10`, implants
-were forgotten (`benchmarks/harm.py`).
+Some visits come after harm: an implant, a break, a loss, a neighbour. By a course without such implants were forgotten
+(docs/training.md).
 """
 
 from collections.abc import Callable, Mapping
