@@ -3,6 +3,7 @@
 import json
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def model_card() -> str:
             calibration(card) + "\n",
             "## Test\n",
             every_figure() + "\n",
+            "### After harm\n",
+            after_harm() + "\n",
             (HERE / "model-card.limits.md").read_text(),
         ]
     )
@@ -101,7 +104,7 @@ def calibration(card: dict[str, Any]) -> str:
     return "\n".join([said, "", head, "|" + "---|" * 8, *rows])
 
 
-def _between(form: str, interval: tuple[float, float]) -> str:
+def _between(form: str, interval: Sequence[float]) -> str:
     return f"{interval[0]:{form}} to {interval[1]:{form}}"
 
 
@@ -134,7 +137,7 @@ def figures() -> str:
         "1 % of those for a bone that is not enrolled would return one; 95 % intervals over bones. AP + ML: two views "
         "fused; AP & ML: likened together, their directions known (`search --angle 0 --angle 90`). ML alone, S1's "
         "joined image, and more that was laid over the radiograph: see the [model card](docs/model-card.md). Weights "
-        "are those that were shipped at the time; `compact-10` sees long bones otherwise than those before, and all "
+        "are those that were shipped at the time; `compact-11` sees long bones otherwise than those before, and all "
         "others as `compact-9` does. Of lower ends of radii the branch that sees them was never shown one; on femora "
         f"of seed {again['seed']} nothing was ever tried. Commands: "
     )
@@ -182,10 +185,10 @@ def _larger(galleries: dict[str, Any]) -> dict[str, Any]:
     return dict(list(galleries.items())[1:]) or galleries
 
 
-def _command(result: dict[str, Any], name: str) -> str:
-    """How a result of benchmarks/identify.py was made."""
+def _command(result: dict[str, Any], name: str, script: str = "identify.py") -> str:
+    """How a result of benchmarks/identify.py, or of another script that takes the same words, was made."""
     return (
-        f"`python benchmarks/identify.py {result['bones']} --seed {result['seed']} --name {name}`, commit "
+        f"`python benchmarks/{script} {result['bones']} --seed {result['seed']} --name {name}`, commit "
         f"{result['circumstances']['commit']}, embedder `{result['embedder']}`"
     )
 
@@ -242,6 +245,55 @@ def _found(kind: str, probed: int, outcomes: dict[str, Any], embedder: str, want
             about = f"{kind} | {probed} of {int(size):,} | {embedder.partition(':')[0]} | {_cell(side)}"
             rows.append(f"| {about} | " + " | ".join(cells) + " |")
     return rows
+
+
+# Results of benchmarks/harm.py, and in words what happened to a bone.
+_AFTER_HARM = (
+    "harm-compact-9",
+    "harm-compact-10",
+    "harm",
+    "harm-hip-compact-8",
+    "harm-hip",
+    "harm-vertebra-compact-8",
+    "harm-vertebra",
+)
+_HAPPENED = {
+    "none": "nothing",
+    "lower-end": "lowest 15 % are missing",
+    "upper-end": "uppermost 15 % are missing",
+    "fractured": "broken once",
+    "nail": "given a nail",
+    "stem": "given the stem and ball of an artificial joint",
+    "plate": "given a plate with screws",
+    "screws": "given screws",
+    "eroded": "eroded by up to 2.5 mm",
+    "neighbours": "nothing, but its neighbours are in the picture",
+}
+
+
+def after_harm() -> str:
+    """What benchmarks/harm.py found, as a table: rank 1 by AP + ML."""
+    results = {name: _result(name) for name in _AFTER_HARM}
+    titles = []
+    for result in results.values():
+        bone, probed, others = re.split("[=+]", result["bones"])
+        weights = result["embedder"].partition(":")[0]
+        titles.append(f"{bone}, {probed} of {int(probed) + int(others)}, `{weights}`")
+    rows = ["| since its CT | " + " | ".join(titles) + " |", "|---" * (1 + len(titles)) + "|"]
+    for harm, words in _HAPPENED.items():
+        cells = []
+        for result in results.values():
+            first = result["harms"].get(harm, {}).get("AP + ML", {}).get("ranks", {}).get("1")
+            cells.append("-" if first is None else f"{first['share']:.0%} ({_between('.0%', first['interval'])})")
+        rows.append(f"| {words} | " + " | ".join(cells) + " |")
+    commands = "; ".join(_command(result, name, "harm.py --bones") for name, result in results.items())
+    said = (
+        "Bones of the cohorts above, enrolled as they were, and probed after something happened: share that came first "
+        "by AP + ML, and its 95 % interval over bones; the other ways are in the JSON. Where it says - such an implant "
+        "does not fit the bone, or it was not tried. Of hip bones and vertebrae the branch for square canvases is that "
+        f"of `compact-9`. Commands (older weights by `--weights`): {commands}."
+    )
+    return "\n".join([textwrap.fill(said, 128), "", *rows])
 
 
 def carried_over(name: str, by: str) -> list[str]:
