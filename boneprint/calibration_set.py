@@ -16,10 +16,10 @@ from boneprint import directions, two_visits
 from boneprint._version import __version__
 from boneprint.drr import enrolment_directions
 from boneprint.embed.cohort import Cohort, FloatArray, Place
-from boneprint.evidence import BIPLANE, ONE_PROBE, PAIR, TWO_PROBES
+from boneprint.evidence import BIPLANE, ONE_PROBE, PAIR, TWO_PROBES, UNSAID
 from boneprint.evidence.metrics import Comparisons, equal_error_rate
 from boneprint.nouns import canvas_of_height
-from boneprint.probe import can_hold, content_mm
+from boneprint.probe import can_hold, canvas_of_contents, content_mm
 from boneprint.simulate import CALIBRATION, Body, individual
 from boneprint.two_visits import SESSIONS, SIDES
 
@@ -144,7 +144,8 @@ def measure(paths: list[Path], embedder: "Embedder", bone: str = "", strangers: 
     """Compare every one of some bones of ``build`` with every one, in each kind of comparison, as the product does.
 
     Enrolled bones are seen on their own canvas, and a probe on each of these that can hold it; two radiographs on the
-    one of them on which such pairs are told apart best, which is chosen here.
+    one of them on which such pairs are told apart best, which is chosen here; where their kind is not said, on the
+    canvas that holds both.
 
     Parameters
     ----------
@@ -182,6 +183,7 @@ def measure(paths: list[Path], embedder: "Embedder", bone: str = "", strangers: 
         ONE_PROBE: Measured(_listed(nearest.reshape(-1, *nearest.shape[2:])), _frequent(own)),
         TWO_PROBES: Measured(_listed(fused), _frequent(own)),
         BIPLANE: Measured(_listed(joint), _frequent(own)),
+        UNSAID: _unsaid(templates, sizes),
     }
 
 
@@ -197,6 +199,27 @@ def _pairs(templates: Mapping[float, NDArray[np.float32]]) -> Measured:
         first, second = np.moveaxis(vectors, 2, 0).swapaxes(1, 2)
         found.append(Measured(_listed(np.sqrt(_squared(first @ second.swapaxes(1, 2)))), (canvas_mm,)))
     return min(found, key=lambda measured: equal_error_rate(measured.comparisons))
+
+
+def _unsaid(templates: Callable[[float], NDArray[np.float32]], sizes_mm: NDArray[np.float64]) -> Measured:
+    """The same pairs, each on the canvas that holds both.
+
+    Parameters
+    ----------
+    templates : (bone, side, picture, D) of a canvas
+    sizes_mm : (bone, side, picture, 2) heights and widths of what is shown
+    """
+    fields = np.array(
+        [
+            [[canvas_of_contents([one, other]).height_mm for other in of_side[:, 1]] for one in of_side[:, 0]]
+            for of_side in sizes_mm.swapaxes(0, 1)
+        ]
+    )
+    pairs = np.zeros(fields.shape)
+    for canvas_mm in np.unique(fields).tolist():
+        first, second = np.moveaxis(templates(canvas_mm), 2, 0).swapaxes(1, 2)
+        pairs = np.where(fields == canvas_mm, np.sqrt(_squared(first @ second.swapaxes(1, 2))), pairs)
+    return Measured(_listed(pairs), _frequent(np.diagonal(fields, axis1=1, axis2=2)))
 
 
 def _squared(cosine: NDArray[np.floating]) -> NDArray[np.floating]:

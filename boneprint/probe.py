@@ -210,7 +210,7 @@ def canvas_of_pairs(radiographs: Sequence[Radiograph], bone: str | None, embedde
     if height_mm is None or not all(
         can_hold(height_mm, height) and max(height, width) >= _TOO_SMALL * height_mm for height, width in shown_mm
     ):
-        return common_canvas(radiographs)
+        return canvas_of_contents(shown_mm)
     return canvas_of_height(height_mm)
 
 
@@ -222,7 +222,12 @@ def common_canvas(radiographs: Sequence[Radiograph]) -> Canvas:
     ReadError
         If a pixel spacing is unknown.
     """
-    height, width = (max(each) for each in zip(*map(content_mm, radiographs)))
+    return canvas_of_contents([content_mm(radiograph) for radiograph in radiographs])
+
+
+def canvas_of_contents(sizes_mm: Sequence[tuple[float, float]]) -> Canvas:
+    """As `common_canvas`, of contents whose heights and widths are known."""
+    height, width = (max(each) for each in zip(*sizes_mm))
     return canvas_for(height, width, long=height > 1.6 * width)
 
 

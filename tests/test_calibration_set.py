@@ -6,7 +6,7 @@ import torch
 
 from boneprint import calibration_set
 from boneprint.embed.cohort import MOST
-from boneprint.evidence import BIPLANE, ONE_PROBE, PAIR, TWO_PROBES
+from boneprint.evidence import BIPLANE, ONE_PROBE, PAIR, TWO_PROBES, UNSAID
 from boneprint.evidence.metrics import false_match_rate, false_non_match_rate
 from boneprint.simulate import BONES
 from boneprint.two_visits import SIDES
@@ -72,7 +72,14 @@ def test_two_radiographs_are_compared_on_the_canvas_of_their_kind_that_tells_mos
     assert ((found.comparisons.distance == 0) == found.comparisons.genuine).all()
 
 
-@pytest.mark.parametrize("kind", [PAIR, ONE_PROBE, TWO_PROBES, BIPLANE])
+def test_two_radiographs_of_a_kind_that_is_not_said_are_compared_on_the_canvas_that_holds_both(two_bones):
+    found = calibration_set.measure(two_bones, BlindOn(560.0))[UNSAID]
+    assert len(found.comparisons.distance) == 2 * len(SIDES) ** 2
+    assert (found.comparisons.distance == 0).all()  # the tall bone's radiograph takes the small one's to its canvas
+    assert found.canvas_heights_mm == (140.0, 560.0)
+
+
+@pytest.mark.parametrize("kind", [PAIR, ONE_PROBE, TWO_PROBES, BIPLANE, UNSAID])
 def test_an_embedder_that_knows_every_bone_makes_no_error(two_bones, kind):
     comparisons = calibration_set.measure(two_bones, Knowing())[kind].comparisons
     assert (false_match_rate(comparisons, 1.0), false_non_match_rate(comparisons, 1.0)) == (0, 0)

@@ -11,6 +11,7 @@ from boneprint.evidence import (
     ONE_PROBE,
     PAIR,
     TWO_PROBES,
+    UNSAID,
     Calibration,
     Rule,
     calibrate,
@@ -187,6 +188,19 @@ def test_a_card_of_before_kinds_of_bone_were_told_apart_speaks_of_femora_alone()
     judged = rule(new, BIPLANE, "hip", 560.0)
     assert judged.calibration == calibrated("hip")
     assert judged.log10_lr(0.1) is None
+
+
+def test_pairs_of_an_unsaid_kind_are_judged_by_such_pairs(told_apart):
+    strict = calibrated("hip", genuine_mean=0.1, impostor_mean=0.3)
+    known = {**told_apart, UNSAID: {"hip": strict, "femur": calibrated()}}
+    for bone in (None, "skull"):
+        judged = rule(known, PAIR, bone, 560.0)
+        assert judged.calibration == strict
+        assert judged.log10_lr(0.1) is None
+    assert rule(known, PAIR, "femur", 560.0) == rule(told_apart, PAIR, "femur", 560.0)
+    card = {"calibration": {kind: {bone: each.to_card() for bone, each in of.items()} for kind, of in known.items()}}
+    card["calibration"] |= dict.fromkeys((ONE_PROBE, TWO_PROBES), card["calibration"][PAIR])
+    assert of_card(card)[UNSAID] == known[UNSAID]
 
 
 def test_pairs_of_a_kind_have_a_canvas_where_they_were_calibrated_on_one_and_no_other():

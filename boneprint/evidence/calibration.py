@@ -17,6 +17,8 @@ PAIR = "radiograph-radiograph"
 ONE_PROBE = "one radiograph-enrolled bone"
 TWO_PROBES = "two radiographs-enrolled bone"
 BIPLANE = "biplane radiographs-enrolled bone"
+# Pairs whose kind nobody says are compared on the canvas that holds both, and not on that of their kind.
+UNSAID = "radiograph-radiograph, kind not said"
 
 _FALSE_MATCH = 1e-3
 _BEFORE_KINDS = "femur"  # what the entries of older cards speak of, which do not say it
@@ -70,7 +72,7 @@ def calibrate(
     Parameters
     ----------
     comparisons : of bones that were in neither training nor test, all of one kind
-    kind : PAIR, ONE_PROBE, TWO_PROBES or BIPLANE
+    kind : PAIR, ONE_PROBE, TWO_PROBES, BIPLANE or UNSAID
     bone : kind of bone, as references name it
     data : where the bones come from, for the provenance
     canvas_heights_mm : the fields of view that the bones were seen on; it holds for no other
@@ -135,8 +137,8 @@ def of_card(card: dict[str, Any]) -> Calibrations:
     """
     found: dict[str, dict[str, Calibration]] = {}
     try:
-        # Weights that were calibrated by an earlier version know nothing of biplane radiographs.
-        later = (BIPLANE,) if BIPLANE in card["calibration"] else ()
+        # Weights that were calibrated by an earlier version know nothing of these.
+        later = (kind for kind in (BIPLANE, UNSAID) if kind in card["calibration"])
         for kind in (PAIR, ONE_PROBE, TWO_PROBES, *later):
             entries = card["calibration"][kind]
             by_bone = {_BEFORE_KINDS: entries} if "threshold" in entries else entries
@@ -210,7 +212,7 @@ def rule(
     own = None if bone is None else of_bones.get(bone.lower())
     if own is not None and canvas_mm in own.canvas_heights_mm:
         return Rule(own, None if exact else f"views such as these were not calibrated; judged as {comparison}")
-    strictest = _strictest(of_bones)
+    strictest = _strictest(calibrations.get(UNSAID, of_bones) if comparison == PAIR else of_bones)
     if bone is None:
         why = "the kind of bone was not said (--bone, bone=)"
     elif own is None:
