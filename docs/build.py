@@ -11,7 +11,7 @@ import click
 
 from boneprint.cli import main
 from boneprint.embed import embedder_id, read_card
-from boneprint.evidence import of_card
+from boneprint.evidence import UNSAID, of_card
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -89,7 +89,7 @@ def calibration(card: dict[str, Any]) -> str:
         f"| {', '.join(f'{height:g}' for height in entry.canvas_heights_mm)} | {threshold.value:.4f} "
         f"| {threshold.false_match_rate:.1e} ({_between('.1e', threshold.false_match_interval)}) "
         f"| {threshold.false_non_match_rate:.1%} ({_between('.1%', threshold.false_non_match_interval)}) "
-        f"| {entry.log10_lr(0):.2f} |"
+        f"| {'-' if threshold.kind == UNSAID else f'{entry.log10_lr(0):.2f}'} |"
         for threshold, entry in every
     ]
     head = (
@@ -99,7 +99,8 @@ def calibration(card: dict[str, Any]) -> str:
     said = (
         f"On {every[0][0].data}. Each kind of bone by itself; what is not in the table, another kind or on another "
         "canvas, is not calibrated ([evidence](evidence.md)). 95 % intervals over bones; where no error was seen, the "
-        "upper end is 3 / bones. The greatest ratio is that of distance 0."
+        "upper end is 3 / bones. The greatest ratio is that of distance 0. Of pairs whose kind is not said the "
+        "strictest of the thresholds that stand beside these words holds for all, and there is no ratio."
     )
     return "\n".join([said, "", head, "|" + "---|" * 8, *rows])
 

@@ -109,7 +109,9 @@ def test_shipped_weights_fit_their_card_and_the_promised_size():
         "one radiograph-enrolled bone",
         "two radiographs-enrolled bone",
         "biplane radiographs-enrolled bone",
+        "radiograph-radiograph, kind not said",
     }
+    assert all(len(pairs["canvas_heights_mm"]) == 1 for pairs in card["calibration"]["radiograph-radiograph"].values())
 
 
 def test_weights_that_do_not_fit_their_card_are_refused(tmp_path):
