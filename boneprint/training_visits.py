@@ -56,7 +56,7 @@ def build(
     return paths
 
 
-def _visited(seed: int, kind: str, index: int, harmed: tuple[int, ...]) -> Visited:
+def _visited(seed: int, kind: str, index: int, harmed: tuple[int, ...] = ()) -> Visited:
     of, condition = piece(seed, index) if kind == PIECE else ("femur" if kind == CAT else kind, HEALTHY)
     body = individual(seed, index, bone=of, species="cat" if kind == CAT else "human", stream=TRAINING)
     harms = {session: _harm(body, condition, np.random.default_rng((seed, index, session))) for session in harmed}
