@@ -32,5 +32,7 @@ def verify(
     embedder = embed.load_embedder(Path(weights) if weights else embed.SHIPPED)
     canvas = probe.canvas_of_pairs(pair, bone, embedder)
     vectors = embedder.embed(pair, canvas)
-    judged = evidence.rule(evidence.of_card(embedder.card), evidence.PAIR, bone, canvas.height_mm)
+    # What is larger than every canvas lands on the largest, where femora were calibrated; it shows none.
+    held = all(probe.can_hold(canvas.height_mm, probe.content_mm(radiograph)[0]) for radiograph in pair)
+    judged = evidence.rule(evidence.of_card(embedder.card), evidence.PAIR, bone, canvas.height_mm, exact=held)
     return evidence.verdict(vectors[0], vectors[1], judged)

@@ -72,6 +72,14 @@ def test_both_radiographs_are_put_on_it_and_judged_by_it(monkeypatch):
     assert unsaid.log10_lr is None
 
 
+def test_what_is_larger_than_every_canvas_has_no_likelihood_ratio(monkeypatch):
+    monkeypatch.setattr(embed, "load_embedder", lambda path: Recording())
+    giant = Radiograph(shown(450, 150).pixels, 2.0)
+    said = verification.verify(giant, giant, bone="femur")
+    assert said.log10_lr is None
+    assert "not calibrated" in said.uncalibrated
+
+
 def test_a_radiograph_is_enrolled_on_the_canvas_that_it_will_be_compared_on():
     given = {"subject_id": "S", "laterality": None, "source": "x", "source_hash": "0" * 64}
     made = probe.enrolment([shown(300, 250)], Recording(), bone="hip", **given)
