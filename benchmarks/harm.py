@@ -2,6 +2,7 @@
 
     python benchmarks/harm.py
     python benchmarks/harm.py --bones hip=20+230 --name harm-hip
+    python benchmarks/harm.py --bones vertebra=100+400 --only none neighbours --name between-vertebra
 
 The bones, their views and their poses are those of `identify`, whose cache it shares: those that are probed are the
 first of the gallery. "none" is the healthy bone, probed by the same radiographs as there.
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, render, search, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bones", type=Wanted.parse, default=Wanted("femur", 20, 230), metavar="KIND=N+M")
+    parser.add_argument("--only", nargs="+", choices=HARMS, default=list(HARMS), help="some of them alone")
     parser.add_argument("--seed", type=int, default=31, help="of the cohort; poses and exposures follow from it")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where rendered bones are kept; shared with identify")
     parser.add_argument("--workers", type=int, default=2)
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = rendered_bones.home(given.cache, scanning)
     tasks = wanted.tasks(folder, scanning, given.seed, "human")
     fitting = (None, *individual(given.seed, 0, bone=wanted.kind).implants)
-    happened = {harm: condition for harm, condition in HARMS.items() if condition.implant in fitting}
+    happened = {harm: HARMS[harm] for harm in given.only if HARMS[harm].implant in fitting}
     probes: dict[str, list[Path]] = {harm: [] for harm in happened}
     for index, name in enumerate(wanted.names(given.seed, "human")[: wanted.probed]):
         body = individual(given.seed, index, bone=wanted.kind)

@@ -20,7 +20,8 @@ from boneprint.evidence import BIPLANE, ONE_PROBE, PAIR, TWO_PROBES, UNSAID
 from boneprint.evidence.metrics import Comparisons, equal_error_rate
 from boneprint.nouns import canvas_of_height
 from boneprint.probe import can_hold, canvas_of_contents, content_mm
-from boneprint.simulate import CALIBRATION, Body, individual
+from boneprint.simulate import CALIBRATION, Body, Condition, individual
+from boneprint.training_recipe import LONG
 from boneprint.two_visits import SESSIONS, SIDES
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ NOBODY = Cohort()
 CONTENT = (
     f"enrolled from a first scan, probed after a second and a third one by another scanner, within "
     f"{two_visits.AXIS_DEG:g} degrees about the long axis of {' or '.join(SIDES)}, {two_visits.PLANE_DEG:g} in plane, "
-    f"tilt sd {two_visits.TILT_DEG:g}; {two_visits.CONTENT}"
+    f"tilt sd {two_visits.TILT_DEG:g}; vertebrae and hip bones alone at one visit and between their neighbours at the "
+    f"other; {two_visits.CONTENT}"
 )
 
 
@@ -109,7 +111,12 @@ def _build(
 
 
 def _visited(body: Body, *, stranger: bool) -> two_visits.Visited:
-    return two_visits.Visited(body, sessions=SESSIONS[:1] if stranger else SESSIONS, stranger=stranger)
+    """What is not long is alone in its flesh at one visit, and lies between its neighbours at the other."""
+    if stranger:
+        return two_visits.Visited(body, sessions=SESSIONS[:1], stranger=True)
+    if body.bone in LONG:
+        return two_visits.Visited(body)
+    return two_visits.Visited(body, sessions=SESSIONS[:1], changes={SESSIONS[1]: Condition(neighbours=True)})
 
 
 def cohort(paths: Mapping[str, list[Path]], strangers: Mapping[str, list[Path]], embedder: "Embedder") -> Cohort:

@@ -2,10 +2,12 @@
 
 Bodies are looked at anew in every step, but cheaply (`training_set`). Here each bone has some radiographs from either
 side, behind flesh, in cone beam and from later scans, and the enrolled view that is likest to each. Of both there are
-as many again in the mirror. Where in them the bone is nobody marked: finder and leveller stay as they are.
+as many again in the mirror.
 
-Some visits come after harm: an implant, a break, a loss, a neighbour. By a course without such implants were forgotten
-(docs/training.md).
+Some visits come after harm: an implant, a break, a loss. By a course without such implants were forgotten
+(docs/training.md). And after some the neighbouring bones are in the picture, of what is not long always: there the bone
+is marked, and the finder is taught which one is meant. In all other pictures it shall mark what it marked before. The
+leveller stays as it is.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from boneprint import training_visits, two_visits
@@ -22,7 +25,7 @@ from boneprint.drr import enrolment_directions
 from boneprint.embed.preprocess import canvas_pixels, normalise, place_all
 from boneprint.embed.training import Lesson, Schedule
 from boneprint.errors import BoneprintError
-from boneprint.nouns import canvas_of_height
+from boneprint.nouns import Canvas, canvas_of_height
 from boneprint.training_recipe import CAT, PIECE
 from boneprint.training_set import on_one_canvas
 from boneprint.two_visits import SESSIONS, SIDES, Arrays
@@ -65,15 +68,16 @@ _EXAMINATIONS = 8
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Grey values (h, w) float32, of a spacing in mm."""
+    """Grey values (h, w) float32, of a spacing in mm; and, where somebody has said so, which pixels show the bone."""
 
     pixels: NDArray[np.float32]
     spacing_mm: float
+    mark: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class RadiographLessons:
-    """Bones to be told apart by their radiographs.
+    """Bones to be told apart by their radiographs, and to be found in them.
 
     Parameters
     ----------
@@ -81,6 +85,7 @@ class RadiographLessons:
     canvases_mm : (B,) height of the canvas each bone is enrolled on
     tall : (B,) whether that canvas is taller than wide
     kinds : (B,) kind of bone
+    finder : marks the bone in frames, where it is not marked
     origin : what they were made by; a checkpoint of other lessons is refused
     """
 
@@ -89,6 +94,7 @@ class RadiographLessons:
     canvases_mm: NDArray[np.float64]
     tall: NDArray[np.bool_]
     kinds: NDArray[np.str_]
+    finder: Callable[[torch.Tensor], torch.Tensor]
     origin: str
 
     def __len__(self) -> int:
@@ -134,8 +140,7 @@ class RadiographLessons:
         canvas_mm, bones = on_one_canvas(bones, self.canvases_mm, rng)
         chosen = rng.choice(bones, min(schedule.bones, len(bones)), replace=False)
         canvas, side = canvas_of_height(canvas_mm), str(rng.choice(list(SIDES)))
-        size = canvas_pixels(canvas)
-        frames = []
+        frames, known = [], []
         for number in chosen.tolist():
             mirrored = rng.random() < 0.5
             one, other = rng.choice(list(visits), 2, replace=False, p=list(visits.values())).tolist()
@@ -143,11 +148,30 @@ class RadiographLessons:
             pictures = views[one, side], taken[one, side], taken[other, side], views[other, side]
             for natural, picture in zip((False, True, True, False), pictures[: schedule.views]):
                 shown = _varied(picture, rng) if natural else picture
-                placed = place_all(torch.from_numpy(shown.pixels)[None], shown.spacing_mm, canvas)
-                frames.append(normalise(placed.flip(2) if mirrored else placed, size)[0])
-        each = len(frames) // len(chosen)
+                seen, mark = _framed(shown, canvas, mirrored=mirrored)
+                frames.append(seen)
+                known.append(mark)
+        marks = self.finder(torch.stack(frames))
+        for row, mark in enumerate(known):
+            if mark is not None:
+                marks[row] = mark
+        labels = torch.arange(len(chosen)).repeat_interleave(len(frames) // len(chosen))
         beside = torch.from_numpy(rng.normal(0, _BESIDE, (len(frames), 3)).astype(np.float32))
-        return Lesson(torch.stack(frames), torch.arange(len(chosen)).repeat_interleave(each), beside=beside)
+        return Lesson(torch.stack(frames), labels, marks, beside=beside)
+
+
+def _framed(picture: Picture, canvas: Canvas, *, mirrored: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What the network is given of a picture, (CHANNELS, H, W), and where in it the bone is, (1, H / 2, W / 2)."""
+
+    def placed(pixels: NDArray[np.generic]) -> torch.Tensor:
+        whole = place_all(torch.from_numpy(pixels.astype(np.float32))[None], picture.spacing_mm, canvas)
+        return whole.flip(2) if mirrored else whole
+
+    size = canvas_pixels(canvas)
+    if picture.mark is None:
+        return normalise(placed(picture.pixels), size)[0], None
+    seen = normalise(placed(picture.pixels), size, placed(picture.mark)[:, None])[0]
+    return seen[:-1], F.avg_pool2d(seen[-1:], 2)
 
 
 def _varied(radiograph: Picture, rng: np.random.Generator) -> Picture:
@@ -157,7 +181,7 @@ def _varied(radiograph: Picture, rng: np.random.Generator) -> Picture:
         around = (pixels[:-2, 1:-1] + pixels[2:, 1:-1] + pixels[1:-1, :-2] + pixels[1:-1, 2:]) / 4
         sd = float(np.median(np.abs(pixels[1:-1, 1:-1] - around))) * 1.4826 / np.sqrt(1.25)
         pixels = pixels + rng.uniform(0, sd) * rng.standard_normal(pixels.shape, dtype=np.float32)
-    return Picture(pixels, spacing_mm)
+    return Picture(pixels, spacing_mm, radiograph.mark)
 
 
 def build(
@@ -188,10 +212,10 @@ def build(
     radiographs, views, canvases_mm, tall = [], [], [], []
     for done, (_, path) in enumerate(listed, 1):
         arrays = two_visits.load(path)
-        if f"{HARMED[-1]}-AP" not in arrays:
+        if f"{HARMED[-1]}-AP_mark" not in arrays:
             raise BoneprintError(
-                f"{path}: no visits after harm, expected {len(HARMED)}. It was rendered by an older boneprint; delete "
-                f"{path.parent}."
+                f"{path}: no visits after harm in which the bone is marked, expected {len(HARMED)}. It was rendered by "
+                f"an older boneprint; delete {path.parent}."
             )
         taken, likest = _told(arrays, embedder)
         radiographs.append(taken)
@@ -206,6 +230,7 @@ def build(
         np.array(canvases_mm),
         np.array(tall),
         np.array([kind for kind, _ in listed]),
+        embedder.mark,
         f"radiographs of seed {seed}, {len(HARMED)} of {len(_SHOWN)} visits after harm: {said}; "
         f"views likest by {embedder.id}",
     )
@@ -234,6 +259,9 @@ def _told(
             taken = two_visits.radiograph(arrays, session, side)
             known = np.stack([embedded[number] for number in numbers])
             nearest = numbers[int((known @ embedder.embed([taken], canvas)[0]).argmax())]
-            radiographs[session, side] = Picture(taken.pixels, taken.known_spacing_mm())
+            mark = arrays.get(f"{session}-{side}_mark")
+            radiographs[session, side] = Picture(
+                taken.pixels, taken.known_spacing_mm(), None if mark is None else mark.astype(np.bool_)
+            )
             likest[session, side] = Picture(pictures[nearest].copy(), spacing_mm)
     return radiographs, likest

@@ -53,7 +53,7 @@ def train_embedder(
     cts : folder of CTs to train on instead; those of one subject, bone and side are scans of one bone
     radiographs : so many bones of these kinds to train on instead, by radiographs of later visits: a last course
     whitening_bones : of each kind that was trained on (all, with ``cts``); by default as `whitening_set.COUNTS`; with
-        none, or another network than the compact one, the last layer stays as it was trained
+        none, or another network than the compact one, or if the finder alone was taught, the last layer stays as it is
     calibration_bones : likewise, by default as `calibration_set.COUNTS`
     report : told (stage, done, total, remark)
 
@@ -126,7 +126,7 @@ def train_embedder(
         },
     }
     weights.save(network, out, card)
-    if whitening_bones != 0 and isinstance(network, Compact):
+    if whitening_bones != 0 and isinstance(network, Compact) and not schedule.finder_only:
         whiten_embedder(
             out,
             cache,

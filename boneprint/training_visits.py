@@ -14,7 +14,7 @@ import numpy as np
 from boneprint import two_visits
 from boneprint._version import __version__
 from boneprint.simulate import HEALTHY, TRAINING, Body, Condition, individual
-from boneprint.training_recipe import CAT, PIECE, piece
+from boneprint.training_recipe import CAT, LONG, PIECE, piece
 from boneprint.two_visits import Visited
 
 
@@ -25,6 +25,7 @@ class Numbers(NamedTuple):
     pieces: int
 
 
+_SELDOM = 0.1  # of visits at which neighbours are in the picture have each of the other conditions, too
 # Beyond all whose bodies are trained on (`training_recipe`), and apart from each other.
 WHITENED_BY, TAUGHT_ON = Numbers(600_000, 750_000), Numbers(610_000, 760_000)
 
@@ -60,15 +61,21 @@ def _visited(seed: int, kind: str, index: int, harmed: tuple[int, ...] = ()) -> 
     of, condition = piece(seed, index) if kind == PIECE else ("femur" if kind == CAT else kind, HEALTHY)
     body = individual(seed, index, bone=of, species="cat" if kind == CAT else "human", stream=TRAINING)
     harms = {session: _harm(body, condition, np.random.default_rng((seed, index, session))) for session in harmed}
-    return Visited(body, condition, harms=harms)
+    return Visited(body, condition, changes=harms, marked=True)
 
 
 def _harm(body: Body, condition: Condition, rng: np.random.Generator) -> Condition:
-    """Something that has happened to a bone, mostly one thing or two; a piece loses no more than its surface."""
+    """Something that has happened to a bone, mostly one thing or two; a piece loses no more than its surface.
+
+    What is not long lies between its neighbours, and mostly nothing else has happened to it.
+    """
+    long = body.bone in LONG and condition == HEALTHY
     while True:
-        drawn = Condition.drawn(rng, implants=body.implants)
+        drawn = Condition.drawn(rng, share=0.25 if long else _SELDOM, implants=body.implants)
+        if not long:
+            drawn = replace(drawn, neighbours=True)
         if replace(drawn, seed=0) != HEALTHY:
             break
     if condition == HEALTHY:
         return drawn
-    return replace(condition, erosion_mm=drawn.erosion_mm, osteoporosis=drawn.osteoporosis)
+    return replace(condition, neighbours=True, erosion_mm=drawn.erosion_mm, osteoporosis=drawn.osteoporosis)

@@ -149,28 +149,50 @@ def all_round(arrays: Arrays) -> tuple[NDArray[np.float32], ...]:
     return drr.HalfTurn(level, tilted[0] if tilted else None).all_round()
 
 
-def probes(body: Body, scanning: Scanning = DEFAULT, condition: Condition = HEALTHY, *, session: int = 2) -> Arrays:
+def probes(
+    body: Body,
+    scanning: Scanning = DEFAULT,
+    condition: Condition = HEALTHY,
+    *,
+    session: int = 2,
+    marked: bool = False,
+) -> Arrays:
     """A later visit, X-rayed once from each of `SIDES` in a pose and exposure of its own.
+
+    Parameters
+    ----------
+    marked : also say where in the picture the bone is
 
     Returns
     -------
     for each side "SIDE" (h, w) float16 grey values, "SIDE_mm", and "SIDE_drawn": degrees off that side about the long
-    axis, degrees in the plane, kVp
+    axis, degrees in the plane, kVp; if asked for, "SIDE_mark" (h, w) bool, whether a pixel shows the bone
     """
     rng = np.random.default_rng(
         np.random.SeedSequence(body.entropy, spawn_key=(_PROBES_KEY, *([session] if session > 2 else [])))
     )
     scanner = scanning.scanner(rng, body, condition, isolated=False)
     volume, placed = body.scan(scanner, session, condition=condition, device=scanning.device)
+    alone = None
+    if marked:
+        without = replace(condition, neighbours=False)
+        alone, _ = body.scan(scanner, session, condition=without, dry=True, device=scanning.device)
     axes = placed[:3, :3].T.copy()
     if np.linalg.det(axes) < 0:  # a left bone is a mirrored right one
         axes[0] *= -1
-    return probes_of(volume, axes, rng)
+    return probes_of(volume, axes, rng, alone)
 
 
-def probes_of(volume: Volume, axes: NDArray[np.float64], rng: np.random.Generator) -> Arrays:
-    """X-ray a scan, as `probes` returns it; the rows of ``axes`` are where left, back and head are in it."""
-    found = {}
+def probes_of(
+    volume: Volume, axes: NDArray[np.float64], rng: np.random.Generator, alone: Volume | None = None
+) -> Arrays:
+    """X-ray a scan, as `probes` returns it; the rows of ``axes`` are where left, back and head are in it.
+
+    Parameters
+    ----------
+    alone : the same scan without flesh and what lies beside the bone, to mark it
+    """
+    found: dict[str, NDArray[np.generic]] = {}
     for side, side_deg in SIDES.items():
         pose = bone.Pose(axes, long=True).turned(*(float(deg) for deg in rng.normal(0, TILT_DEG, 2)))
         off, plane = float(rng.uniform(-AXIS_DEG, AXIS_DEG)), float(rng.uniform(-PLANE_DEG, PLANE_DEG))
@@ -178,18 +200,24 @@ def probes_of(volume: Volume, axes: NDArray[np.float64], rng: np.random.Generato
         specimen, content_mm = pose.placed(volume), bone.extremes_mm(volume, _BODY_HU) @ pose.axes.T
         distance = float(rng.uniform(*SOURCE_DETECTOR_MM))
         behind = _reach_mm(specimen, content_mm) + float(rng.uniform(*BEHIND_MM))
-        taken = drr.natural_radiograph(
+        stand = drr.aimed(
             specimen,
             content_mm,
             angle_deg=side_deg + off,
             in_plane_deg=plane,
-            seed=int(rng.integers(2**31)),
-            source=side,
-            beam=drr.Beam.spectrum(drr.KVp(kvp), float(rng.uniform(*FILTER_MM_AL))),
             source_detector_mm=distance,
             source_isocentre_mm=distance - behind,
         )
+        taken = drr.natural_radiograph(
+            specimen,
+            *stand,
+            seed=int(rng.integers(2**31)),
+            source=side,
+            beam=drr.Beam.spectrum(drr.KVp(kvp), float(rng.uniform(*FILTER_MM_AL))),
+        )
         found[side] = taken.pixels.astype(np.float16)
+        if alone is not None:
+            found[f"{side}_mark"] = drr.silhouette(pose.placed(alone), *stand)
         found[f"{side}_mm"] = np.array(taken.known_spacing_mm())
         found[f"{side}_drawn"] = np.array([off, plane, kvp])
     return found
@@ -207,20 +235,23 @@ def _reach_mm(specimen: Volume, content_mm: NDArray[np.float64]) -> float:
 class Visited:
     """A bone that is rendered into a file: its views, unless it is a stranger's, and the radiographs of some visits.
 
-    ``harms`` are further visits, and what has happened by each of them.
+    ``sessions`` are visits at which it is as it was at the first. ``changes`` are others, with what has happened to it
+    or come into the picture by then; if ``marked`` it is said where in their radiographs the bone is.
     """
 
     body: Body
     condition: Condition = HEALTHY
     sessions: tuple[int, ...] = SESSIONS
     stranger: bool = False
-    harms: Mapping[int, Condition] = field(default_factory=dict)
+    changes: Mapping[int, Condition] = field(default_factory=dict)
+    marked: bool = False
 
     def render(self) -> Arrays:
         """What `views` returns, and of each session what `probes` returns, as "SESSION-SIDE" and so on."""
         arrays = {} if self.stranger else dict(views(self.body, condition=self.condition))
-        for session, condition in (dict.fromkeys(self.sessions, self.condition) | dict(self.harms)).items():
-            taken = probes(self.body, condition=condition, session=session)
+        for session, condition in (dict.fromkeys(self.sessions, self.condition) | dict(self.changes)).items():
+            marked = self.marked and session in self.changes
+            taken = probes(self.body, condition=condition, session=session, marked=marked)
             arrays.update({f"{session}-{name}": array for name, array in taken.items()})
         return arrays
 

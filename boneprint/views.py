@@ -52,17 +52,16 @@ def natural(
     source_detector_mm, source_isocentre_mm : of a cone beam about the middle of the limb; None: parallel rays
     """
     pose = (pose or bone.find_pose(bone.isolate(volume))).turned(*tilt_deg)
-    return drr.natural_radiograph(
-        pose.placed(volume),
+    specimen = pose.placed(volume)
+    stand = drr.aimed(
+        specimen,
         bone.extremes_mm(volume, _BODY_HU) @ pose.axes.T,
         angle_deg=angle_deg,
         in_plane_deg=in_plane_deg,
-        seed=seed,
-        source=source,
-        beam=beam,
         source_detector_mm=source_detector_mm,
         source_isocentre_mm=source_isocentre_mm,
     )
+    return drr.natural_radiograph(specimen, *stand, seed=seed, source=source, beam=beam)
 
 
 def single_ct(path: Path | str) -> CtSource:

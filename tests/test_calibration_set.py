@@ -8,8 +8,8 @@ from boneprint import calibration_set
 from boneprint.embed.cohort import MOST
 from boneprint.evidence import BIPLANE, ONE_PROBE, PAIR, TWO_PROBES, UNSAID
 from boneprint.evidence.metrics import false_match_rate, false_non_match_rate
-from boneprint.simulate import BONES
-from boneprint.two_visits import SIDES
+from boneprint.simulate import BONES, CALIBRATION, Condition, individual
+from boneprint.two_visits import SESSIONS, SIDES
 
 SPACING_MM = 2.0
 TALL, SMALL = 450.0, 100.0  # what the radiographs of two bones show, mm
@@ -106,3 +106,14 @@ def test_distances_from_a_bone_are_measured_by_how_near_strangers_come_to_it(two
     # Strangers come as near as usual to both; where that is no distance at all, the factor is at its limit.
     np.testing.assert_allclose(measured.distance[of_first], plain.distance[of_first] / MOST, atol=1e-6)
     np.testing.assert_allclose(measured.distance[~of_first], plain.distance[~of_first], atol=1e-6)
+
+
+def test_what_is_not_long_is_calibrated_alone_and_between_its_neighbours():
+    long, short, stranger = (
+        calibration_set._visited(individual(1, 0, bone=bone, stream=CALIBRATION), stranger=nobody)
+        for bone, nobody in (("tibia", False), ("vertebra", False), ("hip", True))
+    )
+    assert (long.sessions, long.changes) == (SESSIONS, {})
+    assert (short.sessions, short.changes) == (SESSIONS[:1], {SESSIONS[1]: Condition(neighbours=True)})
+    assert (stranger.sessions, stranger.changes) == (SESSIONS[:1], {})
+    assert not short.marked

@@ -2,11 +2,13 @@
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from boneprint.embed.finder import cut_out, lie_of_mark, tidied, with_mark
+from boneprint.embed.finder import Finder, cut_out, lie_of_mark, tidied, with_mark
 from boneprint.embed.networks import Compact
 from boneprint.embed.preprocess import CHANNELS
 from boneprint.embed.published import Reduced, load_published, network
@@ -220,3 +222,31 @@ def test_the_pieces_of_a_broken_bone_are_placed_together():
     shown = torch.nonzero(middle > 1)
     assert float(shown.float().mean()) == pytest.approx((192 - 1) / 2, abs=4)
     assert shown.numel() > 1.9 * (OTHER_HALF[1] - BONE[0]) - 2 * (OTHER_HALF[0] - BONE[1]) - 6
+
+
+def test_a_finder_learns_which_of_several_alike_is_meant_by_where_they_lie():
+    torch.manual_seed(5)
+    finder = Finder(1, overview=True)
+    rng = np.random.default_rng(5)
+
+    def lesson(count=8):
+        middle, column = rng.uniform(84, 108, count), rng.uniform(60, 132, count)
+        y, x = np.mgrid[:192, :192]
+        near = [np.hypot(y - middle[:, None, None] - away, x - column[:, None, None]) < 14 for away in (-52, 0, 52)]
+        frames = torch.from_numpy(np.any(near, axis=0).astype(np.float32))[:, None]
+        each = [F.avg_pool2d(torch.from_numpy(one.astype(np.float32))[:, None], 2) for one in near]
+        return frames, each
+
+    optimiser = torch.optim.Adam(finder.parameters(), 1e-2)
+    for _ in range(60):
+        frames, (_, meant, _) = lesson()
+        loss = F.binary_cross_entropy_with_logits(finder(frames), meant)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        frames, each = lesson()
+        marked = torch.sigmoid(finder.eval()(frames))
+    above, meant, below = (float((marked * one).sum() / one.sum()) for one in each)
+    assert meant > 0.8
+    assert max(above, below) < 0.2

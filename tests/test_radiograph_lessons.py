@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_dilation
 
 from boneprint import radiograph_lessons, trainer, training_visits, whitening_set
 from boneprint.embed import weights
@@ -16,6 +17,7 @@ from boneprint.simulate import HEALTHY, IMPLANTS, TRAINING, Condition, individua
 from boneprint.training_recipe import PIECE, Recipe
 from boneprint.two_visits import SESSIONS, SIDES, Visited
 
+FOUND = 0.25  # what a finder that has no eyes marks everywhere
 SCHEDULE = Schedule(seed=4, steps=2, bones=4, views=3, check_every=0, form="square", published="any", settled_from=0)
 
 
@@ -30,6 +32,8 @@ class Counting:
     def embed_tensors(self, images, spacing_mm, canvas):
         return torch.eye(8)[images.amax(dim=(1, 2)).round().long()]
 
+    mark = None
+
 
 def test_the_likest_view_is_looked_for_near_the_direction_alone(tmp_path, monkeypatch):
     level, tilted = np.zeros((18, 60, 40), np.float16), np.zeros((36, 70, 40), np.float16)
@@ -43,6 +47,8 @@ def test_the_likest_view_is_looked_for_near_the_direction_alone(tmp_path, monkey
             taken = np.zeros((60, 40), np.float16)
             taken[5, 5] = marks[side]
             arrays |= {name: taken, f"{name}_mm": 2.0, f"{name}_drawn": np.array([off if side == "AP" else 0.0, 0, 60])}
+            if session in HARMED:
+                arrays[f"{name}_mark"] = taken > 0
     np.savez(tmp_path / "bone.npz", **arrays)
     monkeypatch.setattr(training_visits, "build", lambda *given, **more: {"hip": [tmp_path / "bone.npz"]})
     told = []
@@ -61,9 +67,11 @@ def test_the_likest_view_is_looked_for_near_the_direction_alone(tmp_path, monkey
     np.savez(tmp_path / "bone.npz", **arrays)
     away = radiograph_lessons.build(1, {"hip": 1}, tmp_path, Counting()).views[0]
     assert away[SESSIONS[1], "AP"].pixels.max() == 0
-    # Radiographs that were kept before there were any after harm.
-    np.savez(tmp_path / "bone.npz", **{name: array for name, array in arrays.items() if name[0] != str(HARMED[-1])})
-    with pytest.raises(BoneprintError, match=r"bone\.npz: no visits after harm, expected 2.*delete"):
+    assert lessons.radiographs[0][HARMED[0], "ML"].mark.sum() == 1
+    assert lessons.radiographs[0][SESSIONS[0], "ML"].mark is None
+    # Radiographs that were kept before any were marked.
+    np.savez(tmp_path / "bone.npz", **{name: array for name, array in arrays.items() if "_mark" not in name})
+    with pytest.raises(BoneprintError, match=r"bone\.npz: no visits after harm in which .* marked, expected 2.*delete"):
         radiograph_lessons.build(1, {"hip": 1}, tmp_path, Counting())
 
 
@@ -71,18 +79,20 @@ def school(count=20, kinds=("hip", "vertebra")):
     """Bones that are bright blots of a size of their own."""
     rng = np.random.default_rng(7)
 
-    def picture(size, noise):
+    def picture(size, noise, marked=False):
         y, x = np.mgrid[-60:60:1.0, -60:60:1.0]
-        blot = np.exp(-((y / (20 + size)) ** 2 + (x / 25) ** 4)) + 0.01 * x
-        return Picture((blot + noise * rng.standard_normal(blot.shape)).astype(np.float32), 2.0)
+        blot = np.exp(-((y / (20 + size)) ** 2 + (x / 25) ** 4))
+        grey = blot + 0.01 * x + noise * rng.standard_normal(blot.shape)
+        return Picture(grey.astype(np.float32), 2.0, (blot > 0.5) & (x < 0) if marked else None)
 
     keys = [(session, side) for session in (*SESSIONS, *HARMED) for side in SIDES]
     return RadiographLessons(
-        [{key: picture(size, 0.05) for key in keys} for size in range(count)],
+        [{key: picture(size, 0.05, marked=key[0] in HARMED) for key in keys} for size in range(count)],
         [{key: picture(size, 0.0) for key in keys} for size in range(count)],
         np.full(count, 480.0),
         np.zeros(count, dtype=bool),
         np.array([kinds[number % len(kinds)] for number in range(count)]),
+        lambda frames: torch.full((len(frames), 1, frames.shape[2] // 2, frames.shape[3] // 2), FOUND),
         "blots",
     )
 
@@ -95,10 +105,25 @@ def test_a_lesson_shows_a_view_and_both_radiographs_of_each_bone_and_is_always_t
     assert one.frames.shape == other.frames.shape == (12, 3, 208, 208)
     assert not torch.equal(one.frames, other.frames)
     assert one.labels.tolist() == [bone for bone in range(4) for _ in range(3)]
-    assert one.marks is one.lie is None
+    assert one.lie is None
     # The first of each bone is the clean one.
     clean, first, second = one.frames[:, 0].diff(dim=2).abs().mean(dim=(1, 2)).reshape(4, 3).T
     assert (clean < 0.95 * torch.minimum(first, second)).all()
+
+
+def test_the_bone_is_where_it_was_marked_and_elsewhere_where_the_finder_finds_it():
+    lessons = school()
+    told = [lessons.lesson(SCHEDULE, step) for step in range(12)]
+    marks = torch.cat([each.marks for each in told])
+    assert marks.shape[1:] == (1, 104, 104)
+    marked = (marks != FOUND).flatten(1).any(dim=1)
+    assert not marked[::3].any()  # views
+    assert 0.15 <= marked.float().mean() <= 0.35
+    assert (marks[~marked] == FOUND).all()
+    # Half of the blot is marked, on the left or, in the mirror, on the right; it moves with the frame.
+    halves = torch.stack([marks[marked, 0, :, :52].sum(dim=(1, 2)), marks[marked, 0, :, 52:].sum(dim=(1, 2))])
+    assert (halves.amax(dim=0) > 5 * halves.amin(dim=0)).all()
+    assert 0 < (halves[0] > halves[1]).float().mean() < 1
 
 
 class Watched(dict):
@@ -179,7 +204,7 @@ def test_noise_that_is_added_is_no_more_than_there_was():
     assert 0.985 <= spacing.min() < 0.99 < 1.01 < spacing.max() <= 1.015
 
 
-def test_finder_and_leveller_learn_nothing_where_nobody_marked_the_bone(tmp_path):
+def test_the_finder_learns_what_was_marked_and_the_leveller_nothing(tmp_path):
     torch.manual_seed(1)
     start = tmp_path / "start-1"
     weights.save(Compact(depth=1), start, {"name": "start-1", "architecture": "compact", "dimension": 128})
@@ -190,8 +215,25 @@ def test_finder_and_leveller_learn_nothing_where_nobody_marked_the_bone(tmp_path
         for (name, one), other in zip(before.square.state_dict().items(), after.square.state_dict().values())
         if not torch.equal(one, other)
     }
-    assert {"stem", "stages", "reduce"} <= changed
-    assert not changed & {"finder", "leveller"}
+    assert {"stem", "stages", "reduce", "finder"} <= changed
+    assert "leveller" not in changed
+
+
+def test_a_course_for_the_finder_alone_leaves_all_else_and_goes_on_where_it_was_stopped(tmp_path):
+    torch.manual_seed(1)
+    start = tmp_path / "start-1"
+    weights.save(Compact(depth=1), start, {"name": "start-1", "architecture": "compact", "dimension": 128})
+    before, _ = weights.load(start)
+    course = replace(SCHEDULE, depth=1, published=str(start), learning_rate=1e-2, finder_only=True)
+    after = train(school(), course, tmp_path / "run").state_dict()
+    changed = {name for name, value in before.state_dict().items() if not torch.equal(value, after[name])}
+    assert changed
+    assert all(name.startswith("square.finder.") for name in changed)
+    assert "square.finder.overview.out.weight" in changed
+    again = train(school(), course, tmp_path / "run").state_dict()
+    assert all(torch.equal(again[name], after[name]) for name in after)
+    with pytest.raises(BoneprintError, match="no finder"):
+        replace(course, network="vgg16")
 
 
 @pytest.mark.parametrize("wrong", [{"cts": "cts"}, {"schedule": Schedule()}])
@@ -219,21 +261,46 @@ def test_bones_are_harmed_by_what_fits_them_and_pieces_lose_nothing_but_their_su
     (visited,) = listed
     drawn = {kind: [of for path, of in visited.items() if f"-{kind}-" in path.name] for kind in counts}
     for kind, every in drawn.items():
-        assert all(tuple(of.harms) == HARMED for of in every)
+        assert all(tuple(of.changes) == HARMED and of.marked for of in every)
         assert (kind == PIECE) == all(of.condition != HEALTHY for of in every)
-    harms = {kind: [harm for of in every for harm in of.harms.values()] for kind, every in drawn.items()}
+    harms = {kind: [harm for of in every for harm in of.changes.values()] for kind, every in drawn.items()}
     assert {harm.implant for harm in harms["femur"]} == {None, *IMPLANTS}
     assert {harm.implant for harm in harms["vertebra"]} == {None, "plate", "screws"}
     assert all(replace(harm, seed=0) != HEALTHY for kind in ("femur", "vertebra") for harm in harms[kind])
     for of in drawn[PIECE]:
-        for harm in of.harms.values():
-            assert replace(harm, erosion_mm=0, osteoporosis=0) == of.condition
+        for harm in of.changes.values():
+            assert replace(harm, erosion_mm=0, osteoporosis=0, neighbours=False) == of.condition
+    # What is not long lies between its neighbours.
+    assert all(harm.neighbours for kind in ("vertebra", PIECE) for harm in harms[kind])
+    assert 0.05 < np.mean([harm.neighbours for harm in harms["femur"]]) < 0.6
+    assert 0.4 < np.mean([replace(harm, seed=0) == Condition(neighbours=True) for harm in harms["vertebra"]]) < 0.75
 
 
 def test_a_visit_after_harm_is_rendered_beside_those_without():
     body = individual(3, 1, bone="radius", stream=TRAINING)
-    both = Visited(body, sessions=(2,), stranger=True, harms={3: Condition(implant="plate", seed=1)}).render()
+    both = Visited(body, sessions=(2,), stranger=True, changes={3: Condition(implant="plate", seed=1)}).render()
     healthy = Visited(body, sessions=(2, 3), stranger=True).render()
     assert both.keys() == healthy.keys()
     assert np.array_equal(both["2-AP"], healthy["2-AP"])
     assert not np.array_equal(both["3-AP"], healthy["3-AP"])
+
+
+def test_a_mark_says_where_the_bone_is_whatever_lies_beside_it():
+    body = individual(3, 1, bone="vertebra", stream=TRAINING)
+
+    def taken(condition):
+        return Visited(body, sessions=(), stranger=True, changes={4: condition}, marked=True).render()
+
+    between, alone = taken(Condition(neighbours=True)), taken(HEALTHY)
+    assert not any("mark" in name for name in Visited(body, sessions=(4,), stranger=True).render())
+    for side in SIDES:
+        mark, grey, without = between[f"4-{side}_mark"], between[f"4-{side}"], alone[f"4-{side}"].astype(np.float64)
+        assert mark.shape == grey.shape
+        assert np.array_equal(mark, alone[f"4-{side}_mark"])
+        assert 0.02 < mark.mean() < 0.4
+        ring = binary_dilation(mark, iterations=6) & ~binary_dilation(mark, iterations=2)
+        assert without[mark].mean() > without[ring].mean()
+        rows = np.flatnonzero(mark.any(axis=1))
+        changed = np.abs(grey - without) > 0.02 * without.max()
+        assert changed[: rows[0]].any()
+        assert changed[rows[-1] + 1 :].any()

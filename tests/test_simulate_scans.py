@@ -132,6 +132,20 @@ def test_neighbours_are_bone_that_does_not_touch(body, whole):
     assert np.array_equal(outline(body)[0], outline(body, condition=Condition(neighbours=True))[0])
 
 
+@pytest.mark.parametrize(("kind", "more"), [("vertebra", 3.0), ("hip", 0.8)])
+def test_neighbours_of_what_is_not_long_are_whole_as_far_as_there_is_flesh(kind, more):
+    body = individual(3, 0, bone=kind)
+    scanner = Scanner((2.0,) * 3, soft_tissue_mm=80.0, blur_mm=0.0, noise_hu=0.0)
+    alone, between = (body.scan(scanner, condition=Condition(neighbours=there))[0] for there in (False, True))
+    assert np.array_equal(alone.affine, between.affine)
+    assert ((between.hu > 150).sum() / (alone.hu > 150).sum() - 1) > more
+    assert (between.hu[alone.hu < -900] < -900).all()
+    dry, _ = body.scan(scanner, condition=Condition(neighbours=True), dry=True)
+    assert dry.hu.shape == between.hu.shape
+    assert not ((dry.hu > -200) & (dry.hu < 0)).mean() > 0.01
+    assert (dry.hu > 150).sum() > 0.7 * (between.hu > 150).sum()
+
+
 @pytest.mark.parametrize(("implant", "low_ml", "high_ml"), [("nail", 10, 60), ("plate", 3, 40), ("screws", 0.5, 10)])
 def test_metal_is_there_in_the_amount_of_an_implant(body, implant, low_ml, high_ml):
     hu = body.scan(CLOSE, condition=Condition(implant=implant))[0].hu

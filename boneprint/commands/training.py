@@ -18,6 +18,7 @@ from boneprint.options import JSON, PATH
 @click.option("--start-from", "published", type=PATH, help="Weights to begin with, instead of random ones.")
 @click.option("--settled-from", type=click.IntRange(min=0), help="Step from which a second course gives hard lessons.")
 @click.option("--form", help="tall or square: teach on such canvases only; the other branch keeps its weights.")
+@click.option("--finder-only", is_flag=True, help="Teach nothing but where in a picture the bone is.")
 @click.option("--network", help="compact (default), or S1's vgg16 or resnet50.")
 @click.option("--dimension", type=click.IntRange(min=2), help="Numbers of a fingerprint; 128 by default.")
 @click.option("--loss", help="contrastive (default), or S1's triplet.")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from boneprint.drr.exposure import Exposure
     from boneprint.drr.geometry import Detector, GeometryError, Pose, Rays
     from boneprint.drr.projector import project
-    from boneprint.drr.protocol import natural_radiograph, s1_images
+    from boneprint.drr.protocol import aimed, natural_radiograph, s1_images, silhouette
     from boneprint.drr.s1 import S1_IMAGES
     from boneprint.drr.tensor import TensorAbsorber
     from boneprint.drr.upright import own_axes, turntable, view_width
@@ -47,6 +47,7 @@ _HOMES = {
     "Rays": "geometry",
     "S1_IMAGES": "s1",
     "TensorAbsorber": "tensor",
+    "aimed": "protocol",
     "bone_mu_per_mm": "attenuation",
     "canvas_of": "enrolment",
     "canvas_of_grid": "enrolment",
@@ -59,6 +60,7 @@ _HOMES = {
     "own_axes": "upright",
     "project": "projector",
     "s1_images": "protocol",
+    "silhouette": "protocol",
     "turntable": "upright",
     "view_width": "upright",
     "views_of_grid": "enrolment",
@@ -80,6 +82,7 @@ __all__ = [
     "Pose",
     "Rays",
     "TensorAbsorber",
+    "aimed",
     "bone_mu_per_mm",
     "canvas_of",
     "canvas_of_grid",
@@ -92,6 +95,7 @@ __all__ = [
     "own_axes",
     "project",
     "s1_images",
+    "silhouette",
     "turntable",
     "view_width",
     "views_of_grid",

@@ -1,4 +1,4 @@
-"""What else is made of a specimen: S1's 900 images, one natural-looking radiograph."""
+"""What else is made of a specimen: S1's 900 images, one natural-looking radiograph, and where in it the bone is."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,38 +15,28 @@ from boneprint.drr.geometry import Detector, Pose, Rays
 from boneprint.drr.upright import own_axes
 from boneprint.nouns import Radiograph, Volume
 
+_DRY_HU = -500.0  # what lies in air is there from here on
 
-def natural_radiograph(
+
+def aimed(
     specimen: Volume,
     content_mm: NDArray[np.float64],
     *,
     angle_deg: float,
     in_plane_deg: float,
-    seed: int,
-    source: str,
-    beam: Beam | None = None,
     source_detector_mm: float | None = None,
     source_isocentre_mm: float | None = None,
-) -> Radiograph:
-    """A single radiograph of everything in a volume, soft tissue too, as a detector might record it.
+) -> tuple[Pose, Detector]:
+    """Where tube and detector stand for a single picture that shows some content, in the finest of a volume's pixels.
 
     Parameters
     ----------
-    specimen : in its own axes, with whatever surrounds the bone; voxels of any shape, in any orientation
+    specimen : in its own axes; voxels of any shape, in any orientation
     content_mm : (N, 3) points in those axes that the picture shall show
     angle_deg : about the long axis, 0 = AP, 90 = ML
     in_plane_deg : of the picture, counter-clockwise
-    seed : of exposure, blur, scatter and noise (`Exposure.random`)
-    beam : None is 60 keV
     source_detector_mm, source_isocentre_mm : of a cone beam about the middle of the content; None: parallel rays
-
-    Returns
-    -------
-    Radiograph
-        Its spacing is that in the plane of the content's middle: the finest of the volume's.
     """
-    from boneprint.drr.detector import expose  # torch
-
     middle = (content_mm.min(axis=0) + content_mm.max(axis=0)) / 2
     pose = Pose(angle_deg, 0.0, in_plane_deg, (float(middle[0]), float(middle[1]), float(middle[2])))
     detector = Detector.holding(
@@ -56,10 +46,39 @@ def natural_radiograph(
         source_detector_mm=source_detector_mm,
         source_isocentre_mm=source_isocentre_mm,
     )
+    return pose, detector
+
+
+def natural_radiograph(
+    specimen: Volume, pose: Pose, detector: Detector, *, seed: int, source: str, beam: Beam | None = None
+) -> Radiograph:
+    """A single radiograph of everything in a volume, soft tissue too, as a detector might record it.
+
+    Parameters
+    ----------
+    specimen : with whatever surrounds the bone
+    pose, detector : as of `aimed`
+    seed : of exposure, blur, scatter and noise (`Exposure.random`)
+    beam : None is 60 keV
+
+    Returns
+    -------
+    Radiograph
+        Its spacing is that in the plane of the content's middle.
+    """
+    from boneprint.drr.detector import expose  # torch
+
     paths = shear_warp.project(Absorber.of(specimen), Rays.of(pose, detector))
     exposure = replace(Exposure.random(seed), beam=(beam or Beam.monochromatic(ENROLMENT_ENERGY)).thinned())
     picture = expose(np.maximum(paths, 0), detector.spacing_mm, exposure, seed=seed)
-    return Radiograph(picture, detector.spacing_mm, f"natural {angle_deg:+g}", source)
+    return Radiograph(picture, detector.spacing_mm, f"natural {pose.axis_deg:+g}", source)
+
+
+def silhouette(specimen: Volume, pose: Pose, detector: Detector) -> NDArray[np.bool_]:
+    """Which pixels (H, W) show a dry bone: those whose rays run through it for at least half a pixel."""
+    there = (specimen.hu > _DRY_HU).astype(np.float32)
+    (path_mm,) = shear_warp.project(Absorber.of_values(there, specimen.affine), Rays.of(pose, detector))
+    return np.asarray(path_mm > 0.5 * detector.spacing_mm)
 
 
 def s1_images(specimen: Volume, *, long: bool, source: str) -> Iterator[Radiograph]:

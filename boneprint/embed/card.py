@@ -9,7 +9,7 @@ from boneprint.errors import BoneprintError
 
 # 2: a branch of the network for each form of canvas, and edges alone on square ones.
 FORMAT = 2
-SHIPPED = Path(__file__).parent / "shipped" / "compact-11"
+SHIPPED = Path(__file__).parent / "shipped" / "compact-12"
 
 
 def read_card(weights: Path = SHIPPED) -> dict[str, Any]:

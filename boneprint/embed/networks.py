@@ -64,7 +64,7 @@ class Branch(nn.Module):
     def __init__(self, form: Form, dimension: int, depth: int, widths: tuple[int, ...], neck: int) -> None:
         super().__init__()
         self.form = form
-        self.finder = Finder(CHANNELS)
+        self.finder = Finder(CHANNELS, overview=form.levelled)
         self.leveller = Leveller(CHANNELS + 1, form.look) if form.levelled else None
         self.stem = nn.Conv2d(CHANNELS + 1, widths[0], 5, 2, 2, bias=False)
         self.stem_norm = nn.BatchNorm2d(widths[0])

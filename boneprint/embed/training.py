@@ -71,6 +71,7 @@ class Schedule:
         for such lessons have others than a gallery; None: there is no such second course. 0 wants weights that are
         good already
     form : "tall" or "square": lessons on such canvases only, the other branch keeps its weights; None: on both
+    finder_only : of the compact network nothing learns but what marks the bone; marked alike, it is embedded as before
     check_every : steps between examinations on bones kept back; 0: no bone is kept back
     patience : examinations without a better one until training stops early; 0: it goes on to the end
     threads : sums in another order give other weights, so their number belongs to the recipe; the next batch is made
@@ -97,6 +98,7 @@ class Schedule:
     frontal_share: float = 0.5
     settled_from: int | None = None
     form: str | None = None
+    finder_only: bool = False
     check_every: int = 200
     patience: int = 0
     threads: int = 1
@@ -116,6 +118,8 @@ class Schedule:
                 "a settled course without weights to start from: normalisation would never learn its statistics. "
                 "Name them with --start-from."
             )
+        if self.finder_only and self.network != "compact":
+            raise BoneprintError(f"a {self.network} network has no finder to be taught alone; expected compact.")
         if self.form not in (None, *FORMS):
             raise BoneprintError(f"canvases of form '{self.form}': expected {' or '.join(FORMS)}, or none for both.")
         if self.loss not in LOSSES or self.mining not in MINING:
@@ -165,7 +169,7 @@ def train(
     torch.set_num_threads(schedule.threads)
     network: nn.Module = _begun(schedule).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(
-        network.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98)
+        _taught(network, schedule), schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98)
     )
     made_by = f"{data.origin} {schedule!r}".strip()
     run = _Run(folder, made_by, network, optimiser)
@@ -230,6 +234,13 @@ def _begun(schedule: Schedule) -> nn.Module:
             )
         return begun.deepened(schedule.depth) if begun.depth < schedule.depth else begun
     return network_named(schedule.network, dimension=schedule.dimension, published=start, depth=schedule.depth)
+
+
+def _taught(network: nn.Module, schedule: Schedule) -> list[nn.Parameter]:
+    """The parameters that learn; of the others no slope is wanted."""
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(not schedule.finder_only or ".finder." in name)
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
 def _settle(network: nn.Module) -> None:

@@ -28,6 +28,7 @@ _VISITS = ((8, 0.0007), (18, 0.0005))
 _NEW_GRAIN = 0.35  # of the trabecular texture at a later visit: correlation with the first sqrt(1 - 0.35^2) = 0.94
 
 _WALL = 0.02  # the strangest bodies of families are cut off this far within their box, so that they stay closed
+_BESIDE_COARSER = 1.5  # cells of the neighbours
 _CELLS = 1.4e6  # of the finest atlas: a human femur at 2 mm; finer ones would show nothing new
 
 
@@ -50,6 +51,15 @@ class Visit:
 
 
 @dataclass(frozen=True, eq=False)
+class Beside:
+    """Signed distance (Z, Y, X) in mm of the neighbouring bones, on cubic cells of their own."""
+
+    distance: torch.Tensor
+    origin_mm: NDArray[np.float64]
+    step_mm: float
+
+
+@dataclass(frozen=True, eq=False)
 class Atlas:
     """Fields over the bone frame, (Z, Y, X) float32 in mm or HU, on cubic cells of ``step_mm`` from ``origin_mm``.
 
@@ -59,7 +69,8 @@ class Atlas:
     solid : of what is left of the bone
     shell : thickness of the cortex
     core : HU inside it
-    beside, metal : of neighbouring bones, and of implants; None: there are none
+    beside : neighbouring bones; None: there are none
+    metal : of implants; None: there are none
     cortical_hu : of the cortex
     """
 
@@ -67,7 +78,7 @@ class Atlas:
     solid: torch.Tensor
     shell: torch.Tensor
     core: torch.Tensor
-    beside: torch.Tensor | None
+    beside: Beside | None
     metal: torch.Tensor | None
     cortical_hu: float
     origin_mm: NDArray[np.float64]
@@ -80,23 +91,28 @@ def atlas(visit: Visit, step_mm: float, device: torch.device) -> Atlas:
     grid = Grid(visit.kind.box, step_mm / length, device)
     clay, solid, metal = _sculpted(visit, grid)
     shell, core, cortical = _tissue(visit, grid, clay.distance)
-    beside = None
-    if visit.condition.neighbours and visit.kind.neighbours is not None:
-        near = Clay(clay.axes, clay.points, clay.slack)
-        visit.kind.neighbours(visit.shape, near)
-        # A joint space: nothing comes nearer than 0.4 % of the length, 1.7 mm in a femur (chosen by hand).
-        beside = torch.maximum(near.distance, 0.004 - clay.distance) * length
     return Atlas(
         clay.distance * length,
         solid * length,
         shell,
         core,
-        beside,
+        _beside(visit, step_mm, device) if visit.condition.neighbours else None,
         None if metal is None else metal * length,
         cortical,
         length * np.array([low for low, _ in grid.box]),
         step_mm,
     )
+
+
+def _beside(visit: Visit, step_mm: float, device: torch.device) -> Beside | None:
+    if visit.kind.neighbours is None:
+        return None
+    length, step_mm = visit.shape["length_mm"], _BESIDE_COARSER * step_mm
+    grid = Grid(visit.kind.around or visit.kind.box, step_mm / length, device)
+    z, y, x = torch.meshgrid(*reversed(grid.axes), indexing="ij")
+    clay = Clay(grid.axes, (x, y, z), 0.0)
+    visit.kind.neighbours(visit.shape, clay)
+    return Beside(clay.distance * length, length * np.array([low for low, _ in grid.box]), step_mm)
 
 
 def outer_surface(visit: Visit, step_mm: float, device: torch.device) -> tuple[torch.Tensor, NDArray[np.float64]]:

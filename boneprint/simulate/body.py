@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from skimage.measure import marching_cubes
 
 from boneprint.nouns import AIR_HU, Volume
-from boneprint.simulate.atlas import SCAN, Atlas, Visit, atlas, outer_surface
+from boneprint.simulate.atlas import SCAN, Atlas, Beside, Visit, atlas, outer_surface
 from boneprint.simulate.condition import HEALTHY, Condition
 from boneprint.simulate.kinds import KINDS
 from boneprint.simulate.scanner import Scanner
@@ -21,6 +21,8 @@ _MUSCLE_HU = 55.0
 _FAT_HU = -95.0
 _METAL_HU = 3071.0
 # Neighbouring bones are seen in passing: a thin cortex over spongy bone, the same for everybody.
+# A joint space: nothing comes nearer than 0.4 % of the length, 1.7 mm in a femur (chosen by hand).
+_JOINT_SPACE = 0.004
 _BESIDE_SHELL_MM, _BESIDE_CORTEX_HU, _BESIDE_CORE_HU = 1.6, 1300.0, 220.0
 
 
@@ -95,6 +97,7 @@ class Body:
         session: int = 1,
         *,
         condition: Condition = HEALTHY,
+        dry: bool = False,
         device: torch.device | str = "cpu",
     ) -> tuple[Volume, NDArray[np.float64]]:
         """Scan the body.
@@ -104,6 +107,7 @@ class Body:
         session : number of the visit, from 1. Another visit is another position on the table, other flesh around the
             bone and other noise; after the first the bone itself has been remodelled a little.
         condition : what has happened to the bone by then, and what lies beside it
+        dry : leave out the flesh, but not the room that it takes
         device : where the volume is computed; the outcome is the same to the rounding of float32
 
         Returns
@@ -121,10 +125,11 @@ class Body:
         affine: NDArray[np.float64] = np.diag([*spacing, 1.0])
         affine[:3, 3] = corner_mm
         bone_mm = _grid(np.linalg.inv(to_patient) @ affine, shape_xyz, where)
-        hu = _flesh_hu(fields, bone_mm, scanner, rng)
+        tissue_mm = 0.0 if dry else scanner.soft_tissue_mm
+        hu = _flesh_hu(fields, bone_mm, tissue_mm, rng)
         at = _near(fields, bone_mm)
         edge_mm = float(np.prod(spacing) ** (1 / 3))
-        hu[at] = _bone_hu(fields, [mm[at] for mm in bone_mm], hu[at], edge_mm)
+        hu[at] = _bone_hu(fields, [mm[at] for mm in bone_mm], hu[at], edge_mm, self.shape["length_mm"])
         hu = _seen(hu, scanner, rng)
         return Volume(hu.round().clamp(-1024, 3071).to(torch.int16).cpu().numpy(), affine), to_patient
 
@@ -155,14 +160,13 @@ def _field_of_view(
     return low, (nx, ny, nz)
 
 
-def _flesh_hu(fields: Atlas, bone_mm: list[torch.Tensor], scanner: Scanner, rng: np.random.Generator) -> torch.Tensor:
+def _flesh_hu(fields: Atlas, bone_mm: list[torch.Tensor], tissue: float, rng: np.random.Generator) -> torch.Tensor:
     """Muscle, fat under the skin, and air: an elliptic limb around the bone, eccentric, thicker at one end."""
     x, y, z = bone_mm
-    if scanner.soft_tissue_mm <= 0:
+    if tissue <= 0:
         return torch.full_like(x, AIR_HU)
     solid = fields.solid < 0
     (x0, x1), (y0, y1), (z0, z1) = (_extent(solid, fields, axis) for axis in range(3))
-    tissue = scanner.soft_tissue_mm
     along = (z - 0.5 * (z0 + z1)) / (z1 - z0)
     wobble = float(rng.uniform(-0.25, 0.25)) * along + 0.06 * float(rng.uniform(-1, 1)) * torch.sin(
         4 * along + float(rng.uniform(0, 6))
@@ -178,7 +182,7 @@ def _flesh_hu(fields: Atlas, bone_mm: list[torch.Tensor], scanner: Scanner, rng:
 def _near(fields: Atlas, bone_mm: list[torch.Tensor]) -> tuple[slice, slice, slice]:
     """The voxels where anything but flesh can be: most of a limb's picture is flesh, and it costs the most time."""
     if fields.beside is not None:
-        return slice(None), slice(None), slice(None)
+        return slice(None), slice(None), slice(None)  # they go on to the picture's borders
     thing = fields.solid if fields.metal is None else torch.minimum(fields.solid, fields.metal)
     margin = 3 * fields.step_mm
     inside = torch.ones(bone_mm[0].shape, dtype=torch.bool, device=thing.device)
@@ -199,12 +203,14 @@ def _extent(solid: torch.Tensor, fields: Atlas, axis: int) -> tuple[float, float
     return (float(v) * fields.step_mm + float(fields.origin_mm[axis]) for v in (low, high))  # type: ignore[return-value]
 
 
-def _bone_hu(fields: Atlas, bone_mm: list[torch.Tensor], around: torch.Tensor, edge_mm: float) -> torch.Tensor:
+def _bone_hu(
+    fields: Atlas, bone_mm: list[torch.Tensor], around: torch.Tensor, edge_mm: float, length_mm: float
+) -> torch.Tensor:
     """Cortex, core, neighbours and metal in what surrounds them; edges are shared by the voxels that hold them."""
-    extra = [field for field in (fields.beside, fields.metal) if field is not None]
-    distance, solid, shell, core, *others = _carry(
-        fields, [fields.distance, fields.solid, fields.shell, fields.core, *extra], bone_mm
-    )
+    carried = [fields.distance, fields.solid, fields.shell, fields.core]
+    if fields.metal is not None:
+        carried.append(fields.metal)
+    distance, solid, shell, core, *metal = _carry(carried, fields, bone_mm)
 
     def share(signed: torch.Tensor) -> torch.Tensor:
         return (0.5 - signed / edge_mm).clamp(0, 1)
@@ -214,12 +220,15 @@ def _bone_hu(fields: Atlas, bone_mm: list[torch.Tensor], around: torch.Tensor, e
 
     hu = around
     if fields.beside is not None:
-        beside = others.pop(0)
+        (beside,) = _carry([fields.beside.distance], fields.beside, bone_mm)
+        beside = torch.maximum(beside, _JOINT_SPACE * length_mm - distance)
         bony = mixed(share(-beside - _BESIDE_SHELL_MM), _BESIDE_CORTEX_HU, _BESIDE_CORE_HU)
-        hu = mixed(share(beside), bony, hu)
+        flesh = hu > 0.5 * AIR_HU
+        # Nothing of them sticks out of the skin.
+        hu = mixed(share(beside) * flesh if flesh.any() else share(beside), bony, hu)
     hu = mixed(share(solid), mixed(share(-distance - shell), fields.cortical_hu, core), hu)
-    if fields.metal is not None:
-        hu = mixed(share(others.pop(0)), _METAL_HU, hu)
+    for signed in metal:
+        hu = mixed(share(signed), _METAL_HU, hu)
     return hu
 
 
@@ -244,12 +253,10 @@ def _grid(to_bone: NDArray[np.float64], shape_xyz: tuple[int, int, int], device:
     return [a * ix + b * iy + c * iz + d for a, b, c, d in rows]
 
 
-def _carry(fields: Atlas, carried: list[torch.Tensor], bone_mm: list[torch.Tensor]) -> torch.Tensor:
-    """Fields of the atlas at points of the bone frame: (C, Z, Y, X)."""
-    cells = [n - 1 for n in fields.distance.shape[::-1]]
-    unit = [
-        (mm - float(origin)) * (2 / fields.step_mm / n) - 1 for mm, origin, n in zip(bone_mm, fields.origin_mm, cells)
-    ]
+def _carry(carried: list[torch.Tensor], on: Atlas | Beside, bone_mm: list[torch.Tensor]) -> torch.Tensor:
+    """Fields on the cells of an atlas, or of what lies beside, at points of the bone frame: (C, Z, Y, X)."""
+    cells = [n - 1 for n in carried[0].shape[::-1]]
+    unit = [(mm - float(origin)) * (2 / on.step_mm / n) - 1 for mm, origin, n in zip(bone_mm, on.origin_mm, cells)]
     at = torch.stack(unit, dim=-1)[None]
     return F.grid_sample(torch.stack(carried)[None], at, padding_mode="border", align_corners=True)[0]
 

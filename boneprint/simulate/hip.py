@@ -137,12 +137,19 @@ def _inside(s: Shape) -> Inside:
 
 
 def _neighbours(s: Shape, clay: Clay) -> None:
-    """The sacrum, the femoral head with its neck, and the other pubis."""
+    """The sacrum, the other hip bone, and the femur's head, neck and shaft."""
     clay.add(Ellipsoid((0.37, 0.28, 0.15), (0.21, 0.09, 0.19)))
     socket, r = _socket(s), s["socket_radius"]
     clay.add(ball(socket, r - 0.016))
-    clay.add(Rod(socket, (socket[0] - 0.25, 0.02, socket[2] - 0.18), 0.075, 0.09))
-    clay.add(Ellipsoid((s["pubis_x"] + 2.4 * s["pubis_size"], s["pubis_y"], s["pubis_z"]), (0.040, 0.045, 0.09)))
+    knee = (socket[0] - 0.25, 0.02, socket[2] - 0.18)
+    clay.add(Rod(socket, knee, 0.075, 0.09))
+    clay.add(Rod(knee, (knee[0] + 0.06, 0.02, -1.2), 0.09, 0.065))
+    # It is the mirror image of this one: the middle plane is half a symphysis of 5 mm (chosen by hand) from the pubis.
+    twice_middle = 2 * (s["pubis_x"] + s["pubis_size"]) + 5.0 / s["length_mm"]
+    x, y, z = clay.points
+    other = Clay((twice_middle - clay.axes[0].flip(0), *clay.axes[1:]), (twice_middle - x.flip(2), y, z), clay.slack)
+    _model(s, other)
+    clay.distance = torch.minimum(clay.distance, other.distance.flip(2))
 
 
 HIP = Kind(
@@ -155,4 +162,5 @@ HIP = Kind(
     _neighbours,
     tubular=False,
     warp=((4, 0.010), (8, 0.006), (18, 0.0028)),
+    around=((-0.75, 1.0), (-0.47, 0.55), (-1.05, 0.60)),
 )

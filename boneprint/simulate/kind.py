@@ -24,6 +24,7 @@ class Kind:
     box : what is modelled, in fractions of the length; leaves at least 0.05 around the bone
     axis : places along the middle of the bone, deep inside it: where a nail goes and screws meet
     neighbours : puts the adjacent bones together, on clay of their own; None: there are none
+    around : what is modelled of these; beyond it they go on as they end there. None: what is modelled of the bone
     head : centre and radius of the ball that a prosthesis would replace, where there is one
     tubular : a nail can go along ``axis``
     paired : has a left and a right
@@ -41,6 +42,7 @@ class Kind:
     tubular: bool = True
     paired: bool = True
     warp: tuple[tuple[int, float], ...] = ((4, 0.009), (8, 0.0050), (18, 0.0026))
+    around: Bounds | None = None
 
     @property
     def implants(self) -> tuple[str, ...]:

@@ -112,10 +112,11 @@ def _inside(s: Shape) -> Inside:
 
 
 def _neighbours(s: Shape, clay: Clay) -> None:
-    """The vertebrae above and below: copies of this one, a disc of 12 mm apart (chosen by hand)."""
+    """The vertebrae above and below: copies of this one, discs of 12 mm apart (chosen by hand)."""
     pitch = 2 * s["body_height"] + 12.0 / s["length_mm"]
     x, y, z = clay.points
-    for up in (pitch, -pitch):
+    for number in (-3, -2, -1, 1, 2, 3):
+        up = number * pitch
         other = Clay((clay.axes[0], clay.axes[1], clay.axes[2] - up), (x, y, z - up), clay.slack)
         _model(s, other)
         clay.distance = torch.minimum(clay.distance, other.distance)
@@ -132,4 +133,5 @@ VERTEBRA = Kind(
     tubular=False,
     paired=False,
     warp=((3, 0.010), (6, 0.007), (14, 0.0035)),
+    around=((-0.62, 0.62), (-0.57, 0.59), (-1.6, 1.6)),
 )
