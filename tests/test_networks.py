@@ -229,16 +229,16 @@ def test_a_finder_learns_which_of_several_alike_is_meant_by_where_they_lie():
     finder = Finder(1, overview=True)
     rng = np.random.default_rng(5)
 
-    def lesson(count=8):
-        middle, column = rng.uniform(84, 108, count), rng.uniform(60, 132, count)
-        y, x = np.mgrid[:192, :192]
-        near = [np.hypot(y - middle[:, None, None] - away, x - column[:, None, None]) < 14 for away in (-52, 0, 52)]
+    def lesson(count=6):
+        middle, column = rng.uniform(56, 72, count), rng.uniform(40, 88, count)
+        y, x = np.mgrid[:128, :128]
+        near = [np.hypot(y - middle[:, None, None] - away, x - column[:, None, None]) < 10 for away in (-35, 0, 35)]
         frames = torch.from_numpy(np.any(near, axis=0).astype(np.float32))[:, None]
         each = [F.avg_pool2d(torch.from_numpy(one.astype(np.float32))[:, None], 2) for one in near]
         return frames, each
 
     optimiser = torch.optim.Adam(finder.parameters(), 1e-2)
-    for _ in range(60):
+    for _ in range(50):
         frames, (_, meant, _) = lesson()
         loss = F.binary_cross_entropy_with_logits(finder(frames), meant)
         optimiser.zero_grad()
