@@ -7,8 +7,8 @@ from typing import Any
 
 from boneprint.errors import BoneprintError
 
-# 2: a branch of the network for each form of canvas, and edges alone on square ones.
-FORMAT = 2
+# 2: a branch of the network for each form of canvas, and edges alone on square ones. 3: an overview for their finder.
+FORMAT = 3
 SHIPPED = Path(__file__).parent / "shipped" / "compact-12"
 
 
