@@ -49,8 +49,8 @@ COUNTS: Final[Mapping[str, int]] = {
 # How many lessons are on each kind beside those of others: as many as there are bones of it, but for this share, in
 # which all are shown together.
 _ALL_KINDS = 0.25
-# Visits by which something has happened to the bone, and how likely each visit is shown in a lesson. Examinations show
-# none of them: their loss would be that of the few bones that can hardly be told any more.
+# Visits by which something has happened to the bone, and how likely each visit is shown in a lesson. Examinations of
+# a whole course show none of them: their loss would be that of the few bones that can hardly be told any more.
 HARMED: Final[tuple[int, ...]] = (4, 5)
 _SHOWN: Final[Mapping[int, float]] = dict.fromkeys(SESSIONS, 0.35) | dict.fromkeys(HARMED, 0.15)
 _EXAMINED: Final[Mapping[int, float]] = dict.fromkeys(SESSIONS, 0.5)
@@ -113,12 +113,14 @@ class RadiographLessons:
     def examinations(self, schedule: Schedule) -> list[Lesson]:
         """The same pictures each time, of bones that are never trained on."""
         held = self._allowed(schedule, examined=True)
+        # Where the finder alone is taught, by marked radiographs, nothing but these says what it has learnt.
+        visits = _SHOWN if schedule.finder_only else _EXAMINED
         found = []
         for number in range(_EXAMINATIONS):
             rng = np.random.default_rng((schedule.seed, 1, number))
             bones = np.flatnonzero(held & (self.tall == (number < _EXAMINATIONS / 2)))
             if len(bones) > 1:
-                found.append(self._lesson(bones, schedule, rng, _EXAMINED))
+                found.append(self._lesson(bones, schedule, rng, visits))
         return found
 
     def _allowed(self, schedule: Schedule, *, examined: bool) -> NDArray[np.bool_]:

@@ -148,6 +148,10 @@ def test_some_of_what_is_shown_was_taken_after_harm_but_nothing_that_examines():
     asked.clear()
     lessons.examinations(replace(SCHEDULE, check_every=1))
     assert set(asked) == set(SESSIONS)
+    asked.clear()
+    # What was marked is what a finder that is taught alone learns.
+    lessons.examinations(replace(SCHEDULE, check_every=1, finder_only=True))
+    assert set(asked) & set(HARMED)
 
 
 def test_a_bone_may_be_shown_in_the_mirror_and_then_all_its_pictures_are():
