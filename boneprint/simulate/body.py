@@ -20,9 +20,9 @@ from boneprint.simulate.shape import Shape
 _MUSCLE_HU = 55.0
 _FAT_HU = -95.0
 _METAL_HU = 3071.0
-# Neighbouring bones are seen in passing: a thin cortex over spongy bone, the same for everybody.
-# A joint space: nothing comes nearer than 0.4 % of the length, 1.7 mm in a femur (chosen by hand).
+# A joint space: no neighbour comes nearer than 0.4 % of the length, 1.7 mm in a femur (chosen by hand).
 _JOINT_SPACE = 0.004
+# Neighbouring bones are seen in passing: a thin cortex over spongy bone, the same for everybody.
 _BESIDE_SHELL_MM, _BESIDE_CORTEX_HU, _BESIDE_CORE_HU = 1.6, 1300.0, 220.0
 
 
