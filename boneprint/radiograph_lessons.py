@@ -5,9 +5,8 @@ side, behind flesh, in cone beam and from later scans, and the enrolled view tha
 as many again in the mirror.
 
 Some visits come after harm: an implant, a break, a loss. By a course without such implants were forgotten
-(docs/training.md). And after some the neighbouring bones are in the picture, of what is not long always: there the bone
-is marked, and the finder is taught which one is meant. In all other pictures it shall mark what it marked before. The
-leveller stays as it is.
+(docs/training.md). And after some the neighbouring bones are in the picture, of what is not long always. In all
+pictures the bone is marked, and the finder is taught which one is meant. The leveller stays as it is.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,6 +59,7 @@ _NEAR_DEG = 20.0
 # What follows was chosen beforehand, and nothing else was tried. How far beside its place a bone is looked at, sd:
 # radians, and pixels down and right.
 _BESIDE = (0.03, 2.0, 2.0)
+_SHOWN_BY_A_VIEW = 0.01  # absorption of an enrolled view, of an isolated bone, from which on it shows the bone
 _SPACING = 0.015  # by so much the spacing of a radiograph may be wrong
 _NOISIER = 0.5  # of radiographs have noise added, of up to the noise they have
 _KEPT_BACK = 16  # one bone in so many examines, and is not trained on
@@ -68,11 +68,11 @@ _EXAMINATIONS = 8
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Grey values (h, w) float32, of a spacing in mm; and, where somebody has said so, which pixels show the bone."""
+    """Grey values (h, w) float32, of a spacing in mm, and which pixels show the bone (h, w)."""
 
     pixels: NDArray[np.float32]
     spacing_mm: float
-    mark: NDArray[np.bool_] | None = None
+    mark: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,6 @@ class RadiographLessons:
     canvases_mm : (B,) height of the canvas each bone is enrolled on
     tall : (B,) whether that canvas is taller than wide
     kinds : (B,) kind of bone
-    finder : marks the bone in frames, where it is not marked
     origin : what they were made by; a checkpoint of other lessons is refused
     """
 
@@ -94,7 +93,6 @@ class RadiographLessons:
     canvases_mm: NDArray[np.float64]
     tall: NDArray[np.bool_]
     kinds: NDArray[np.str_]
-    finder: Callable[[torch.Tensor], torch.Tensor]
     origin: str
 
     def __len__(self) -> int:
@@ -113,7 +111,7 @@ class RadiographLessons:
     def examinations(self, schedule: Schedule) -> list[Lesson]:
         """The same pictures each time, of bones that are never trained on."""
         held = self._allowed(schedule, examined=True)
-        # Where the finder alone is taught, by marked radiographs, nothing but these says what it has learnt.
+        # Where the finder alone is taught, neighbours are what it learns to leave out.
         visits = _SHOWN if schedule.finder_only else _EXAMINED
         found = []
         for number in range(_EXAMINATIONS):
@@ -142,7 +140,7 @@ class RadiographLessons:
         canvas_mm, bones = on_one_canvas(bones, self.canvases_mm, rng)
         chosen = rng.choice(bones, min(schedule.bones, len(bones)), replace=False)
         canvas, side = canvas_of_height(canvas_mm), str(rng.choice(list(SIDES)))
-        frames, known = [], []
+        frames, marks = [], []
         for number in chosen.tolist():
             mirrored = rng.random() < 0.5
             one, other = rng.choice(list(visits), 2, replace=False, p=list(visits.values())).tolist()
@@ -152,17 +150,13 @@ class RadiographLessons:
                 shown = _varied(picture, rng) if natural else picture
                 seen, mark = _framed(shown, canvas, mirrored=mirrored)
                 frames.append(seen)
-                known.append(mark)
-        marks = self.finder(torch.stack(frames))
-        for row, mark in enumerate(known):
-            if mark is not None:
-                marks[row] = mark
+                marks.append(mark)
         labels = torch.arange(len(chosen)).repeat_interleave(len(frames) // len(chosen))
         beside = torch.from_numpy(rng.normal(0, _BESIDE, (len(frames), 3)).astype(np.float32))
-        return Lesson(torch.stack(frames), labels, marks, beside=beside)
+        return Lesson(torch.stack(frames), labels, torch.stack(marks), beside=beside)
 
 
-def _framed(picture: Picture, canvas: Canvas, *, mirrored: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _framed(picture: Picture, canvas: Canvas, *, mirrored: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """What the network is given of a picture, (CHANNELS, H, W), and where in it the bone is, (1, H / 2, W / 2)."""
 
     def placed(pixels: NDArray[np.generic]) -> torch.Tensor:
@@ -170,8 +164,6 @@ def _framed(picture: Picture, canvas: Canvas, *, mirrored: bool) -> tuple[torch.
         return whole.flip(2) if mirrored else whole
 
     size = canvas_pixels(canvas)
-    if picture.mark is None:
-        return normalise(placed(picture.pixels), size)[0], None
     seen = normalise(placed(picture.pixels), size, placed(picture.mark)[:, None])[0]
     return seen[:-1], F.avg_pool2d(seen[-1:], 2)
 
@@ -208,16 +200,16 @@ def build(
 
     rendering, looking = tell("rendering radiographs"), tell("finding the likest views")
     paths = training_visits.build(
-        seed, counts, training_visits.TAUGHT_ON, folder, harmed=HARMED, workers=workers, report=rendering
+        seed, counts, training_visits.TAUGHT_ON, folder, harmed=HARMED, marked=True, workers=workers, report=rendering
     )
     listed = [(kind, path) for kind, of_kind in paths.items() for path in of_kind]
     radiographs, views, canvases_mm, tall = [], [], [], []
     for done, (_, path) in enumerate(listed, 1):
         arrays = two_visits.load(path)
-        if f"{HARMED[-1]}-AP_mark" not in arrays:
+        if any(f"{session}-AP_mark" not in arrays for session in _SHOWN):
             raise BoneprintError(
-                f"{path}: no visits after harm in which the bone is marked, expected {len(HARMED)}. It was rendered by "
-                f"an older boneprint; delete {path.parent}."
+                f"{path}: radiographs in which the bone is not marked, or too few, expected {len(_SHOWN)} visits with "
+                f"marks. It was rendered by an older boneprint; delete {path.parent}."
             )
         taken, likest = _told(arrays, embedder)
         radiographs.append(taken)
@@ -232,7 +224,6 @@ def build(
         np.array(canvases_mm),
         np.array(tall),
         np.array([kind for kind, _ in listed]),
-        embedder.mark,
         f"radiographs of seed {seed}, {len(HARMED)} of {len(_SHOWN)} visits after harm: {said}; "
         f"views likest by {embedder.id}",
     )
@@ -261,9 +252,8 @@ def _told(
             taken = two_visits.radiograph(arrays, session, side)
             known = np.stack([embedded[number] for number in numbers])
             nearest = numbers[int((known @ embedder.embed([taken], canvas)[0]).argmax())]
-            mark = arrays.get(f"{session}-{side}_mark")
-            radiographs[session, side] = Picture(
-                taken.pixels, taken.known_spacing_mm(), None if mark is None else mark.astype(np.bool_)
-            )
-            likest[session, side] = Picture(pictures[nearest].copy(), spacing_mm)
+            mark = arrays[f"{session}-{side}_mark"].astype(np.bool_)
+            radiographs[session, side] = Picture(taken.pixels, taken.known_spacing_mm(), mark)
+            view = pictures[nearest].copy()
+            likest[session, side] = Picture(view, spacing_mm, view > _SHOWN_BY_A_VIEW)
     return radiographs, likest

@@ -100,9 +100,10 @@ def train_embedder(
         data = training_set.of_scans(_bones(cts, _telling(report, "reading CTs")), f"CTs of {cts}", cache / "own")
         said = {"data": f"CTs of the user's own ({len(data)} bones)", "recipe": {"seed": recipe.seed}}
 
-    def step(number: int, loss: float, rank1: float) -> None:
+    def step(number: int, loss: float, rank1: float | None) -> None:
         if report:
-            report("training", number + 1, schedule.steps, f"loss {loss:.3f}, batch rank 1 {rank1:.3f}")
+            ranked = "" if rank1 is None else f", batch rank 1 {rank1:.3f}"
+            report("training", number + 1, schedule.steps, f"loss {loss:.3f}{ranked}")
 
     begun = Path(schedule.published) if schedule.published and schedule.network == "compact" else None
     network = train(data, schedule, cache / "run", report=step)

@@ -37,6 +37,7 @@ def build(
     folder: Path,
     *,
     harmed: tuple[int, ...] = (),
+    marked: bool = False,
     workers: int = 2,
     report: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[Path]]:
@@ -45,6 +46,7 @@ def build(
     Parameters
     ----------
     harmed : visits, beside those after which bones are as they were, by which something has happened to them
+    marked : it is said where in the radiographs the bone is
     """
     paths: dict[str, list[Path]] = {kind: [] for kind in counts}
     wanted = {}
@@ -52,7 +54,7 @@ def build(
         first = numbers.pieces if kind == PIECE else numbers.whole
         for index in range(first, first + count):
             paths[kind].append(folder / f"{__version__}-{seed}-{kind}-{index}.npz")
-            wanted[paths[kind][-1]] = _visited(seed, kind, index, harmed)
+            wanted[paths[kind][-1]] = replace(_visited(seed, kind, index, harmed), marked=marked)
     two_visits.build(wanted, workers, report)
     return paths
 
@@ -61,7 +63,7 @@ def _visited(seed: int, kind: str, index: int, harmed: tuple[int, ...] = ()) -> 
     of, condition = piece(seed, index) if kind == PIECE else ("femur" if kind == CAT else kind, HEALTHY)
     body = individual(seed, index, bone=of, species="cat" if kind == CAT else "human", stream=TRAINING)
     harms = {session: _harm(body, condition, np.random.default_rng((seed, index, session))) for session in harmed}
-    return Visited(body, condition, changes=harms, marked=True)
+    return Visited(body, condition, changes=harms)
 
 
 def _harm(body: Body, condition: Condition, rng: np.random.Generator) -> Condition:

@@ -236,7 +236,7 @@ class Visited:
     """A bone that is rendered into a file: its views, unless it is a stranger's, and the radiographs of some visits.
 
     ``sessions`` are visits at which it is as it was at the first. ``changes`` are others, with what has happened to it
-    or come into the picture by then; if ``marked`` it is said where in their radiographs the bone is.
+    or come into the picture by then; if ``marked`` it is said where in the radiographs the bone is.
     """
 
     body: Body
@@ -250,8 +250,7 @@ class Visited:
         """What `views` returns, and of each session what `probes` returns, as "SESSION-SIDE" and so on."""
         arrays = {} if self.stranger else dict(views(self.body, condition=self.condition))
         for session, condition in (dict.fromkeys(self.sessions, self.condition) | dict(self.changes)).items():
-            marked = self.marked and session in self.changes
-            taken = probes(self.body, condition=condition, session=session, marked=marked)
+            taken = probes(self.body, condition=condition, session=session, marked=self.marked)
             arrays.update({f"{session}-{name}": array for name, array in taken.items()})
         return arrays
 

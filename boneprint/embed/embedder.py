@@ -76,13 +76,6 @@ class Embedder:
         parts = torch.split(placed, _BATCH)
         return torch.cat([self._fingerprints(normalise(part, canvas_pixels(canvas)), VIEW_GLANCES) for part in parts])
 
-    @torch.no_grad()
-    def mark(self, frames: torch.Tensor) -> torch.Tensor:
-        """Where in (N, CHANNELS, H, W) frames the compact network finds the bone: (N, 1, H / 2, W / 2), 0..1."""
-        assert isinstance(self._network, Compact)
-        marked = self._network.branch(frames).finder(frames.to(self._device))
-        return torch.sigmoid(marked.float()).cpu()
-
     @torch.inference_mode()
     def _embedded(self, images: torch.Tensor, glances: Sequence[Glance]) -> NDArray[np.float32]:
         parts = [self._fingerprints(part.to(self._device), glances).cpu() for part in torch.split(images, _BATCH)]

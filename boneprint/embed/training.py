@@ -71,7 +71,8 @@ class Schedule:
         for such lessons have others than a gallery; None: there is no such second course. 0 wants weights that are
         good already
     form : "tall" or "square": lessons on such canvases only, the other branch keeps its weights; None: on both
-    finder_only : of the compact network nothing learns but what marks the bone; marked alike, it is embedded as before
+    finder_only : of the compact network nothing learns but what marks the bone, and by nothing but the marks, which
+        takes a fifth of the time; marked alike, it is embedded as before
     check_every : steps between examinations on bones kept back; 0: no bone is kept back
     patience : examinations without a better one until training stops early; 0: it goes on to the end
     threads : sums in another order give other weights, so their number belongs to the recipe; the next batch is made
@@ -149,7 +150,7 @@ def train(
     folder: Path,
     *,
     checkpoint_every: int = 100,
-    report: Callable[[int, float, float], None] | None = None,
+    report: Callable[[int, float, float | None], None] | None = None,
 ) -> nn.Module:
     """Train from scratch, or go on from the checkpoint in ``folder``.
 
@@ -157,7 +158,8 @@ def train(
     ----------
     folder : holds ``checkpoint.safetensors``, ``best.safetensors`` (the weights of the best examination) and
         ``log.csv`` (step, loss, batch rank 1; loss and rank 1 of the examination; seconds)
-    report : called with (step, loss, share of views whose nearest other view in the batch is of the same bone)
+    report : called with (step, loss, share of views whose nearest other view in the batch is of the same bone, if
+        they were embedded)
 
     Returns
     -------
@@ -182,11 +184,16 @@ def train(
             _settle(network)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, schedule)
-        loss, vectors = _judged(network, lesson, schedule, device)
+        vectors: torch.Tensor | None = None
+        if schedule.finder_only and isinstance(network, Compact):
+            loss = _finder_judged(network, lesson, device)
+        else:
+            loss, vectors = _judged(network, lesson, schedule, device)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        value, rank1 = loss.item(), _batch_rank1(vectors.detach(), lesson.labels.to(device))
+        value = loss.item()
+        rank1 = None if vectors is None else _batch_rank1(vectors.detach(), lesson.labels.to(device))
         if not math.isfinite(value):
             raise BoneprintError(
                 f"{folder}: the loss is {value} at step {step}; train with a smaller Schedule.learning_rate."
@@ -268,6 +275,20 @@ def _judged(
     return loss + beside, vectors
 
 
+def _finder_judged(network: Compact, lesson: Lesson, device: torch.device) -> torch.Tensor:
+    """The loss of a batch's marks."""
+    frames = lesson.frames.to(device).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        return _mismarked(network.branch(frames).finder(frames), lesson)
+
+
+def _mismarked(marked: torch.Tensor, lesson: Lesson) -> torch.Tensor:
+    """How wrong log odds are about where the bone is; nothing where nobody knows."""
+    if lesson.marks is None:
+        return torch.zeros((), device=marked.device)
+    return F.binary_cross_entropy_with_logits(marked.float(), lesson.marks.to(marked.device))
+
+
 def _found_and_embedded(
     branch: Branch, frames: torch.Tensor, lesson: Lesson, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -279,9 +300,7 @@ def _found_and_embedded(
     lie = better[-1] if better else guess
     looked_at = lie if lesson.beside is None else lie.moved(lesson.beside.to(frames.device))
     (canvas,) = cut_out(pictures, looked_at, branch.form.look)
-    loss = torch.zeros((), device=frames.device)
-    if lesson.marks is not None:
-        loss = _MARK_WEIGHT * F.binary_cross_entropy_with_logits(marked.float(), lesson.marks.to(frames.device))
+    loss = _MARK_WEIGHT * _mismarked(marked, lesson)
     if lesson.lie is not None:
         true = Lie(*(each.to(frames.device) for each in lesson.lie))
         for each in better:
@@ -407,11 +426,14 @@ class _Run:
         with safe_open(self._best, framework="pt") as stored:
             self._network.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
 
-    def log(self, step: int, loss: float, rank1: float, exam: tuple[float, float] | None, seconds: float) -> None:
-        """One line."""
-        examined = ("", "") if exam is None else (f"{exam[0]:.4f}", f"{exam[1]:.4f}")
+    def log(
+        self, step: int, loss: float, rank1: float | None, exam: tuple[float, float] | None, seconds: float
+    ) -> None:
+        """One line; what is not known is left empty."""
+        numbers = (loss, rank1, *(exam or (None, None)))
+        said = ["" if number is None else f"{number:.4f}" for number in numbers]
         with self._log.open("a", newline="") as stream:
-            csv.writer(stream).writerow([step, f"{loss:.4f}", f"{rank1:.4f}", *examined, f"{seconds:.1f}"])
+            csv.writer(stream).writerow([step, *said, f"{seconds:.1f}"])
 
 
 def _within(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
