@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from boneprint import two_visits
-from boneprint._version import __version__
+from boneprint._version import RENDERING
 from boneprint.errors import BoneprintError
 from boneprint.simulate import HEALTHY, Body, Condition
 from boneprint.two_visits import Arrays, Scanning
@@ -27,8 +27,8 @@ Make = Callable[[], Arrays]
 
 
 def home(cache: Path, scanning: Scanning) -> Path:
-    """Where bones of this version, scanned so, are kept."""
-    return cache / f"{__version__}-{'usual' if scanning.usual else 'coarse'}"
+    """Where bones that are rendered as now, scanned so, are kept."""
+    return cache / f"{RENDERING}-{'usual' if scanning.usual else 'coarse'}"
 
 
 def tasks(

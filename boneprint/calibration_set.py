@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boneprint import directions, two_visits
-from boneprint._version import __version__
+from boneprint._version import RENDERING
 from boneprint.drr import enrolment_directions
 from boneprint.embed.cohort import Cohort, FloatArray, Place
 from boneprint.evidence import BIPLANE, ONE_PROBE, PAIR, TWO_PROBES, UNSAID
@@ -98,7 +98,7 @@ def _build(
     report: Callable[[int, int], None] | None,
 ) -> dict[str, list[Path]]:
     paths = {
-        bone: {index: folder / f"{__version__}-{seed}-{bone}-{index:04d}.npz" for index in each}
+        bone: {index: folder / f"{RENDERING}-{seed}-{bone}-{index:04d}.npz" for index in each}
         for bone, each in numbers.items()
     }
     wanted = {

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from boneprint import bone, drr
-from boneprint._version import __version__
+from boneprint._version import RENDERING
 from boneprint.drr.ensemble import Ensemble, Looks, Miniature
 from boneprint.drr.geometry import turned_axes
 from boneprint.embed import weights
@@ -213,7 +213,7 @@ def build(
     listed = recipe.members()
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
-    said = json.dumps({"recipe": asdict(recipe), "boneprint": __version__, "kev": drr.ENROLMENT_ENERGY.value}, indent=1)
+    said = json.dumps({"recipe": asdict(recipe), "rendering": RENDERING, "kev": drr.ENROLMENT_ENERGY.value}, indent=1)
     if manifest.exists() and manifest.read_text() != said:
         raise BoneprintError(
             f"{folder}: holds the miniatures of another recipe or version; delete it or name another one with --cache."

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from boneprint import two_visits
-from boneprint._version import __version__
+from boneprint._version import RENDERING
 from boneprint.simulate import HEALTHY, TRAINING, Body, Condition, individual
 from boneprint.training_recipe import CAT, LONG, PIECE, piece
 from boneprint.two_visits import Visited
@@ -53,7 +53,7 @@ def build(
     for kind, count in counts.items():
         first = numbers.pieces if kind == PIECE else numbers.whole
         for index in range(first, first + count):
-            paths[kind].append(folder / f"{__version__}-{seed}-{kind}-{index}.npz")
+            paths[kind].append(folder / f"{RENDERING}-{seed}-{kind}-{index}.npz")
             wanted[paths[kind][-1]] = replace(_visited(seed, kind, index, harmed), marked=marked)
     two_visits.build(wanted, workers, report)
     return paths

@@ -72,7 +72,7 @@ class Schedule:
         good already
     form : "tall" or "square": lessons on such canvases only, the other branch keeps its weights; None: on both
     finder_only : of the compact network nothing learns but what marks the bone, and by nothing but the marks, which
-        takes a fifth of the time; marked alike, it is embedded as before
+        takes less than half the time; marked alike, it is embedded as before
     check_every : steps between examinations on bones kept back; 0: no bone is kept back
     patience : examinations without a better one until training stops early; 0: it goes on to the end
     threads : sums in another order give other weights, so their number belongs to the recipe; the next batch is made
