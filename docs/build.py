@@ -138,7 +138,7 @@ def figures() -> str:
         "1 % of those for a bone that is not enrolled would return one; 95 % intervals over bones. AP + ML: two views "
         "fused; AP & ML: likened together, their directions known (`search --angle 0 --angle 90`). ML alone, S1's "
         "joined image, and more that was laid over the radiograph: see the [model card](docs/model-card.md). Weights "
-        "are those that were shipped at the time; `compact-12` sees long bones as `compact-11` does, and all others as "
+        "are those that were shipped at the time; `compact-13` sees long bones as `compact-11` does, and all others as "
         "no weights before it do. Of lower ends of radii the branch that sees them was never shown one; "
         f"on femora of seed {again['seed']} nothing was ever tried. Commands: "
     )
@@ -312,8 +312,8 @@ def after_harm() -> str:
         "Bones of the cohorts above, enrolled as they were, and probed after something happened: share that came first "
         "by AP + ML, and its 95 % interval over bones; the other ways are in the JSON. Where it says - such an implant "
         "does not fit the bone, or it was not tried. Neighbours are whole, and end at the skin, in the columns of "
-        "`compact-12`; in the others they went on as they were where the model of the bone ended. Commands (older "
-        f"weights by `--weights`): {commands}."
+        "`compact-12` and later; in the others they went on as they were where the model of the bone ended. Commands "
+        f"(older weights by `--weights`): {commands}."
     )
     return "\n".join([textwrap.fill(said, 128), "", *rows])
 

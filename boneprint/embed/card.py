@@ -9,7 +9,7 @@ from boneprint.errors import BoneprintError
 
 # 2: a branch of the network for each form of canvas, and edges alone on square ones. 3: an overview for their finder.
 FORMAT = 3
-SHIPPED = Path(__file__).parent / "shipped" / "compact-12"
+SHIPPED = Path(__file__).parent / "shipped" / "compact-13"
 
 
 def read_card(weights: Path = SHIPPED) -> dict[str, Any]:
