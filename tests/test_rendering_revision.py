@@ -7,10 +7,9 @@ from boneprint import calibration_set, training_visits, two_visits
 from boneprint._version import RENDERING
 from boneprint.simulate import HEALTHY, TRAINING, Condition, individual
 
-# Means of twelve fields, row by row, of a view, a radiograph and a mark.
+# Means of twelve fields, row by row, of a view, a radiograph and a mark; a vertebra's 108 views would take long.
 FIELDS = {
     "vertebra": {
-        "pixels": "0.0015 0.0718 0.0010 0.0848 0.2833 0.0226 0.0598 0.3004 0.0132 0.0227 0.1056 0.0109",
         "AP": "0.2415 0.4748 0.1858 0.3929 0.8387 0.4858 0.4881 0.8658 0.4153 0.1845 0.5080 0.2879",
         "AP_mark": "0.0000 0.0000 0.0000 0.0126 0.3128 0.0198 0.0000 0.3289 0.0265 0.0000 0.0000 0.0000",
     },
@@ -29,7 +28,9 @@ CHANGED = "pictures have changed: raise the number of RENDERING in boneprint/_ve
 def test_pictures_are_those_of_this_revision(bone, number, condition):
     assert RENDERING == "0.1.0-r1", "put the means of the pictures that are rendered now into FIELDS"
     body = individual(3, number, bone=bone, stream=TRAINING)
-    made = {**two_visits.views(body), **two_visits.probes(body, condition=condition, marked=True)}
+    made = dict(two_visits.probes(body, condition=condition, marked=True))
+    if "pixels" in FIELDS[bone]:
+        made |= two_visits.views(body)
     for name, expected in FIELDS[bone].items():
         picture = made[name][4] if name == "pixels" else made[name]
         rows = np.array_split(picture.astype(np.float64), 4)

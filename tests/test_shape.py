@@ -287,22 +287,21 @@ def test_shape_writes_the_nearest_bones_surface_and_ranks_it(tmp_path, bones_h5,
     assert read_surface(out).notes == ()
 
 
-def test_shape_fits_a_model_of_the_gallery_and_keeps_it(tmp_path, bones_h5, probe_pngs):
-    out, kept = tmp_path / "bone.ply", tmp_path / "femur.h5"
-    asked = ["shape", str(probe_pngs["ap"]), str(probe_pngs["ml"]), "--db", str(bones_h5), "-o", str(out), "--json"]
-    done = CliRunner().invoke(main, [*asked, "--method", "ssm", "--model", str(kept), "--angle", "0", "--angle", "90"])
+def test_shape_fits_a_model_of_the_gallery_keeps_it_and_answers_with_the_nearest_bone(tmp_path, bones_h5, probe_pngs):
+    fitted, nearest, truth, kept = (tmp_path / name for name in ("fit.ply", "bone.stl", "truth.stl", "femur.h5"))
+    asked = ["shape", str(probe_pngs["ap"]), str(probe_pngs["ml"]), "--db", str(bones_h5), "--model", str(kept)]
+    done = CliRunner().invoke(
+        main, [*asked, "-o", str(fitted), "--json", "--method", "ssm", "--angle", "0", "--angle", "90"]
+    )
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["modes"] == 3
-    assert compare(read_surface(out), truth_of_person_2()).rms_mm < 3.0
+    assert compare(read_surface(fitted), truth_of_person_2()).rms_mm < 3.0
     assert len(read_model(kept).shapes) == 4
-
-
-def test_shape_answers_with_the_enrolled_bone_nearest_to_the_fit(tmp_path, bones_h5, probe_pngs):
-    out, truth = tmp_path / "bone.stl", tmp_path / "truth.stl"
     write_surface(truth, truth_of_person_2())
-    asked = ["shape", str(probe_pngs["ap"]), str(probe_pngs["ml"]), "--db", str(bones_h5), "-o", str(out), "--json"]
-    # Nobody said where the pictures were taken from.
-    done = CliRunner().invoke(main, [*asked, "--method", "nearest-ssm", "--truth", str(truth)])
+    # By the model that was kept; and nobody says where the pictures were taken from.
+    done = CliRunner().invoke(
+        main, [*asked, "-o", str(nearest), "--json", "--method", "nearest-ssm", "--truth", str(truth)]
+    )
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
     assert said["nearest"]["subject_id"] == f"SIM-{COHORT_SEED}-0002"
