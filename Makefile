@@ -25,7 +25,7 @@ demo: $(VENV)/.run ## identify a simulated bone from an X-ray, from CT folder to
 	$(BIN)/python examples/demo.py demo-out
 
 test: $(VENV)/.check ## the fast tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/.check ## crash enumeration, kill loops, training
 	$(BIN)/python -m pytest -m slow

@@ -31,8 +31,8 @@ from boneprint.two_visits import SESSIONS, SIDES, Arrays
 if TYPE_CHECKING:
     from boneprint.embed import Embedder
 
-# Of vertebrae, hip bones, lumps and pieces as many as two cores rendered in 26 minutes, of long bones as many as they
-# rendered in 19.
+# Before any bone was marked two cores rendered all vertebrae, hip bones, lumps and pieces in 26 minutes, two visits of
+# each, and all others, with four visits, in 36.
 COUNTS: Final[Mapping[str, int]] = {
     "femur": 288,
     "tibia": 144,
@@ -55,8 +55,8 @@ _EXAMINED: Final[Mapping[int, float]] = dict.fromkeys(SESSIONS, 0.5)
 # How far about the axis the likest view is looked for. Of 96 radiographs of 24 of these bones the likest of all views,
 # by compact-8, was within 17 degrees of the direction that was drawn, but for one, which was likest to a wrong one.
 _NEAR_DEG = 20.0
-# Absorption from which on a view, which is of nothing but the bone, shows it. Of 0, 0.01, 0.03 and 0.1 with this one it
-# agrees best with what the finder of compact-11 marked.
+# Absorption from which on a view, which is of nothing but the bone, shows it. Of 0, 0.01, 0.03 and 0.1 this one agreed
+# best with the marks of compact-11's finder on 24 bones of its lessons (by a script that is not kept).
 _SHOWN_BY_A_VIEW = 0.01
 # What follows was chosen beforehand, and nothing else was tried. How far beside its place a bone is looked at, sd:
 # radians, and pixels down and right.

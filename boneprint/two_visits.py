@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 
 from boneprint import bone, drr
-from boneprint.errors import BoneprintError
 from boneprint.nouns import Radiograph, Volume, canvas_of_height
 from boneprint.simulate import HEALTHY, Body, Condition, Scanner
 from boneprint.superimpose import Solid
@@ -132,19 +131,7 @@ def enrolled(arrays: Arrays, embedder: "Embedder") -> NDArray[np.float32]:
 
 
 def all_round(arrays: Arrays) -> tuple[NDArray[np.float32], ...]:
-    """What `views` returned, all the way round: those of each size, (V, h, w).
-
-    Raises
-    ------
-    BoneprintError
-        If it was rendered, and kept, before tilted views were.
-    """
-    canvas = canvas_of_height(float(arrays["canvas_mm"]))
-    if canvas.height_mm == canvas.width_mm and "tilted" not in arrays:
-        raise BoneprintError(
-            f"kept views of a bone on a square canvas of {canvas.height_mm:g} mm: level ones only, expected tilted "
-            "ones, too. They were rendered by an older boneprint; delete the cache of what is not long."
-        )
+    """What `views` returned, all the way round: those of each size, (V, h, w)."""
     level, *tilted = (arrays[name].astype(np.float32) for name in ("pixels", "tilted") if name in arrays)
     return drr.HalfTurn(level, tilted[0] if tilted else None).all_round()
 

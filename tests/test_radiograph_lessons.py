@@ -46,10 +46,15 @@ def test_the_likest_view_is_looked_for_near_the_direction_alone(tmp_path, monkey
             arrays |= {name: taken, f"{name}_mm": 2.0, f"{name}_drawn": np.array([off if side == "AP" else 0.0, 0, 60])}
             arrays[f"{name}_mark"] = taken > 0
     np.savez(tmp_path / "bone.npz", **arrays)
-    monkeypatch.setattr(training_visits, "build", lambda *given, **more: {"hip": [tmp_path / "bone.npz"]})
+    asked = []
+    monkeypatch.setattr(
+        training_visits, "build", lambda *given, **more: asked.append(more) or {"hip": [tmp_path / "bone.npz"]}
+    )
     told = []
     lessons = radiograph_lessons.build(1, {"hip": 1}, tmp_path, Counting(), report=lambda *said: told.append(said))
     assert told == [("finding the likest views", 1, 1)]
+    assert asked[0]["marked"]
+    assert asked[0]["harmed"] == HARMED
     views = lessons.views[0]
     assert np.array_equal(views[SESSIONS[0], "AP"].pixels, level[0])
     assert np.array_equal(views[SESSIONS[0], "ML"].pixels, tilted[27])
@@ -137,7 +142,7 @@ def test_some_of_what_is_shown_was_taken_after_harm_but_nothing_that_examines():
     lessons.examinations(replace(SCHEDULE, check_every=1))
     assert set(asked) == set(SESSIONS)
     asked.clear()
-    # What was marked is what a finder that is taught alone learns.
+    # Neighbours are what a finder that is taught alone learns to leave out.
     lessons.examinations(replace(SCHEDULE, check_every=1, finder_only=True))
     assert set(asked) & set(HARMED)
 
@@ -246,6 +251,8 @@ def test_nobody_is_taught_on_by_whom_the_last_layer_is_whitened(tmp_path, monkey
     whitening_set.build(1, whitening_set.COUNTS, tmp_path)
     taught, whitened = ({(of.body.species, of.body.entropy) for of in each.values()} for each in listed)
     assert len(taught) == sum(radiograph_lessons.COUNTS.values())
+    # A mark costs a second scan, and the last layer learns nothing of it.
+    assert not any(of.marked for of in listed[1].values())
     assert not taught & whitened
 
 
