@@ -5,8 +5,8 @@
 29 cats' femora, 24 to train on and 5 held out, 900 joined images each; VGG-16 and ResNet-50 with a linear layer to d
 dimensions, L2 normalisation and triplet loss; kNN, SVM, a softmax over the 29 bones; pairwise accuracy in S1's strata.
 Beyond S1: a threshold that was fixed beforehand on other bones, unseen bones in hundreds instead of five, intervals
-over bones. Every cell of the table is written as soon as it is known and kept when the benchmark is run again; images
-and half-trained networks are kept in the cache.
+over bones. Every cell of the table is written as soon as it is known and kept when the benchmark is run again; images,
+half-trained networks and boneprint's fingerprints are kept in the cache.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from s1_pictures import CANVAS, SPACING_MM, WHITE, Cat, Studio, Views, cats, oth
 from s1_training import OutOfTimeError, Recipe, Trained, train
 
 from boneprint.drr import s1
-from boneprint.embed import SHIPPED, embedder_id, load_embedder, read_card
+from boneprint.embed import SHIPPED, Embedder, embedder_id, load_embedder, read_card
 from boneprint.errors import BoneprintError
 from boneprint.evidence.metrics import share_interval
 
@@ -148,13 +148,23 @@ class Experiment:
     def _ours(self, bones: list[Cat], sides: tuple[int, ...]) -> torch.Tensor:
         """Fingerprints of boneprint's network, of AP and ML each by itself and then fused: (B, M, D)."""
         embedder = load_embedder(self.weights)
-        halves = self.studio.halves(bones)
-        views = []
-        for side in sides:
-            parts = halves[:, :, side].flatten(0, 1).split(1024)
+        folder = self.cache / "fingerprints" / embedder.id.replace(":", "-")
+        vectors = torch.stack([self._kept(bone, embedder, folder) for bone in bones])
+        return measures.fused([vectors[:, side] for side in sides])
+
+    def _kept(self, cat: Cat, embedder: Embedder, folder: Path) -> torch.Tensor:
+        """One bone's fingerprints of either side, (2, M, D): computed once, and kept beside the pictures."""
+        path = cat.file(folder).with_suffix(".npy")
+        if not path.exists():
+            (halves,) = self.studio.halves([cat])
+            parts = halves.transpose(0, 1).flatten(0, 1).split(1024)
             rows = [embedder.embed_tensors(part.float() * (WHITE / 255), SPACING_MM, CANVAS) for part in parts]
-            views.append(torch.cat(rows).unflatten(0, halves.shape[:2]))
-        return measures.fused(views)
+            vectors = torch.cat(rows).unflatten(0, (2, -1)).cpu().numpy()
+            folder.mkdir(parents=True, exist_ok=True)
+            written = path.with_suffix(".tmp.npy")
+            np.save(written, vectors)
+            written.replace(path)
+        return torch.from_numpy(np.load(path)).to(self.studio.device)
 
     def _fingerprints(
         self, embed: Callable[[list[Cat]], torch.Tensor], margin: float | None, with_unseen: bool

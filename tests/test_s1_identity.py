@@ -138,6 +138,8 @@ def test_a_run_fills_every_cell_and_keeps_them(given, capsys):
             margin = set() if name.startswith("boneprint") else {"margin, as S1"}
             for each in strata.values():
                 assert set(each) == {"pictures_each", "fewest errors", "FMR 1e-3"} | margin
+    kept = list((given.cache / "fingerprints").glob("random-*/*.npy"))
+    assert len(kept) == 11, "fingerprints of 5 bones of the experiment, 3 unseen ones and 3 for the thresholds"
     shown = s1_identity.table(result)
     assert all(name in shown for name in names)
     capsys.readouterr()
