@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Compiling all of every package takes longer than the rest; what is imported is compiled then.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-crash check lint bench bench-real bench-chest bench-drr bench-embedding bench-s1 bench-index bench-read bench-shape bench-surfaces docs clean

@@ -337,7 +337,8 @@ assert "boneprint.index.kernels" in sys.modules
 assert later.bones.tolist() == first.bones.tolist()
 """
     paths = [str(Path(__file__).parent), *sys.path]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    # How fast they are does not matter here; not optimised they are compiled in three quarters of the time.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NUMBA_OPT": "0"}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, cwd=tmp_path)
 
 

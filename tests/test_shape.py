@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import h5py
 import numpy as np
@@ -287,7 +288,10 @@ def test_shape_writes_the_nearest_bones_surface_and_ranks_it(tmp_path, bones_h5,
     assert read_surface(out).notes == ()
 
 
-def test_shape_fits_a_model_of_the_gallery_keeps_it_and_answers_with_the_nearest_bone(tmp_path, bones_h5, probe_pngs):
+def test_shape_fits_a_model_of_the_gallery_keeps_it_and_answers_with_the_nearest_bone(
+    tmp_path, bones_h5, probe_pngs, monkeypatch
+):
+    monkeypatch.setattr("boneprint.shape_estimation.build_model", partial(build_model, vertices=FEW))
     fitted, nearest, truth, kept = (tmp_path / name for name in ("fit.ply", "bone.stl", "truth.stl", "femur.h5"))
     asked = ["shape", str(probe_pngs["ap"]), str(probe_pngs["ml"]), "--db", str(bones_h5), "--model", str(kept)]
     done = CliRunner().invoke(
