@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -107,16 +108,18 @@ def test_a_hundred_power_cuts_lose_nothing_that_was_acknowledged(tmp_path):
 
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
 def test_on_a_full_disk_every_deed_happens_or_is_refused_in_one_line(tmp_path, kind):
+    full = cache(partial(make_full_bone, views=800))
     what = formatted(tmp_path / "disk", 2) if kind == "ext4" else "none"
     with mounted(what, tmp_path / "mnt", "loop" if kind == "ext4" else "size=1m", kind) as disk:
         path = disk / "bones.h5"
         bones: set[int] = set()
         refusals = []
         with Store.open(path, writable=True, embedder="fake:1", dim=DIM) as store:
-            for deed, number in deeds(0, set()):
+            for count, (deed, number) in enumerate(deeds(0, set())):
+                refused = len(refusals)
                 try:
                     if deed == "append":
-                        store.append([make_full_bone(number, views=800)])
+                        store.append([full(number)])
                     elif deed == "checkpoint":
                         store.checkpoint()
                     elif number in bones:
@@ -125,14 +128,15 @@ def test_on_a_full_disk_every_deed_happens_or_is_refused_in_one_line(tmp_path, k
                     refusals.append((deed, str(refusal)))
                 else:
                     bones = done(bones, deed, number)
-                known = contents(store.gallery())
-                assert known == expected(make_full_bone(n, views=800) for n in bones)
+                # Whatever is lost stays lost: not everything is read after every deed, which would take long.
+                if len(refusals) > refused or count % 5 == 0:
+                    assert contents(store.gallery()) == expected(map(full, bones))
                 if number and number > 120:
                     break
         assert len(refusals) > 3
         assert all("could not be written" in said and "\n" not in said for _, said in refusals)
         with Store.open(path) as reader:
-            assert contents(reader.gallery()) == expected(make_full_bone(n, views=800) for n in bones)
+            assert contents(reader.gallery()) == expected(map(full, bones))
         assert all(finding.ok for finding in check(path))
 
 
