@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=Path(".cache/chest"), help="of checkpoints and rib cages")
     parser.add_argument("--weights", type=Path, default=SHIPPED, help="to begin with")
+    parser.add_argument("--name", default="chest", help="of the JSON")
     parser.add_argument("--results", type=Path, default=report.RESULTS, help="where the JSON goes")
     given = parser.parse_args(arguments)
     folder = given.data / "radiographs" / "chest_pairs" / "images"
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plan = asdict(replace(schedule, published=given.weights.name))
         found[course] = {**outcome(taught.vectors, chests), "seconds": taught.seconds, "schedule": plan}
         print(row(course, found[course]), flush=True)
-    report.write("chest", {**about(chests), "seed": given.seed, **found}, given.results)
+    report.write(given.name, {**about(chests), "seed": given.seed, **found}, given.results)
 
 
 def schedule_of(course: str, given: argparse.Namespace) -> Schedule:
