@@ -307,6 +307,7 @@ def main() -> None:
     parser.add_argument("--published-vgg", type=Path, metavar="FILE", help="ImageNet weights of VGG-16")
     parser.add_argument("--published-resnet", type=Path, metavar="FILE", help="and of ResNet-50; else from scratch")
     parser.add_argument("--weights", type=Path, default=SHIPPED, help="of boneprint's network; else the shipped ones")
+    parser.add_argument("--bfloat16", action="store_true", help="train S1's networks so on a CPU, too, as on a GPU")
     parser.add_argument("--only", nargs="+", metavar="CELL", help="some of the table alone, such as 'vgg16 d=128'")
     parser.add_argument("--cache", type=Path, default=Path(".cache/s1"), help="pictures and checkpoints; full: 14 GB")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop then; the same command goes on")
@@ -318,6 +319,7 @@ def main() -> None:
     given.name = given.name or "s1-identity" + ("" if given.setting == "full" else f"-{given.setting}")
     setting = SETTINGS[given.setting]
     setting = setting if given.unseen is None else replace(setting, unseen=given.unseen)
+    setting = replace(setting, recipe=replace(setting.recipe, bfloat16=given.bfloat16))
     given.cache = given.cache / given.setting
     result = run(given, setting)
     print(f"{report.heading()}, seed {given.seed}, S1's {len(s1.ENERGIES)} energies")

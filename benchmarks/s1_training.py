@@ -31,6 +31,7 @@ class Recipe:
     side : "joined" or "AP" (the left half of the joined images)
     published : ImageNet weights of the base; a softmax is then trained on the base as it is, else on a base that learns
     bones, images : P and K of a batch
+    bfloat16 : compute with half the bits on a CPU, too, as is always done on a GPU: fast where it can (AMX)
     """
 
     network: str = "vgg16"
@@ -46,6 +47,7 @@ class Recipe:
     learning_rate: float = 1e-4
     warmup: int = 50
     seed: int = 1
+    bfloat16: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,12 +123,16 @@ def train(pictures: torch.Tensor, recipe: Recipe, checkpoint: Path, deadline: fl
             print(f"  step {step}/{recipe.steps}, loss {loss.item():.4f}{note}", flush=True)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return Trained(network.eval(), recipe, mean, deviation, seconds + time.monotonic() - begun)
+    seconds += time.monotonic() - begun
+    if first < recipe.steps:
+        # Measuring may be stopped, too.
+        _save(checkpoint, network, optimiser, recipe, recipe.steps, seconds)
+    return Trained(network.eval(), recipe, mean, deviation, seconds)
 
 
 def _run(network: Reduced, pictures: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     """Fingerprints, or class scores before the softmax, float32."""
-    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=pictures.device.type == "cuda"):
+    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=recipe.bfloat16 or pictures.is_cuda):
         if recipe.loss == "softmax":
             return network.reduce(network.features(pictures)).float()
         return network(pictures)

@@ -12,6 +12,7 @@ import torch
 
 from boneprint.embed import weights
 from boneprint.embed.networks import Compact
+from boneprint.embed.published import Reduced
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -19,7 +20,7 @@ pytest.importorskip("sklearn")
 import s1_identity
 import s1_measures
 import s1_pictures
-from s1_training import OutOfTimeError, Recipe, train
+from s1_training import OutOfTimeError, Recipe, Trained, train
 
 VIEWS = s1_pictures.Views((-3.0, 0.0, 21.0), (0.0, 9.0), pixels=32)
 TINY = s1_identity.Setting(
@@ -152,9 +153,22 @@ def test_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monke
     pictures = torch.from_numpy(np.stack([blobs(number)["joined"] for number in range(3)]))
     recipe = Recipe("resnet50", 8, steps=4, bones=3, images=2, warmup=1)
     whole = train(pictures, recipe, tmp_path / "whole", float("inf")).embed(pictures)
+    finished = train(pictures, recipe, tmp_path / "whole", float("-inf")).embed(pictures)
+    assert torch.equal(whole, finished), "what is trained is not trained again"
     clock = itertools.count()
     monkeypatch.setattr("s1_training.time.monotonic", lambda: next(clock))
     with pytest.raises(OutOfTimeError):
         train(pictures, recipe, tmp_path / "stopped", 3)
     resumed = train(pictures, recipe, tmp_path / "stopped", float("inf")).embed(pictures)
     assert torch.equal(whole, resumed)
+
+
+def test_half_the_bits_change_little_and_something():
+    pictures = torch.from_numpy(np.stack([blobs(number)["joined"] for number in range(3)]))
+    network = Reduced("resnet50", 8, 1).eval()
+    whole, half = (
+        Trained(network, Recipe("resnet50", 8, bfloat16=bfloat16), 0.5, 0.2, 0.0).embed(pictures)
+        for bfloat16 in (False, True)
+    )
+    assert half.dtype == torch.float32
+    assert 1e-4 < (whole - half).norm(dim=2).max() < 0.2
