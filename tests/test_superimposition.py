@@ -65,7 +65,7 @@ def test_a_bone_that_a_fit_missed_is_told_from_strangers_by_its_distance():
 
 def test_what_was_proved_of_distances_is_not_said_of_likenesses(bones_h5, both):
     with Database.open(bones_h5) as database:
-        result = database.search(both, 4, exact=True)
+        result = database.search(both, 2, exact=True)
         laid = superimpose_candidates(database, both, result)
     assert result.certified_exact
     assert laid.result.certified == 0
@@ -104,12 +104,12 @@ def test_without_grids_it_is_said_what_to_do(without, both):
 
 
 def test_the_search_command_ranks_by_likeness(bones_h5, probe_pngs):
-    found = run("search", probe_pngs["ap"], "--db", bones_h5, "--superimpose", 4, "-k", 2, "--json")
+    found = run("search", probe_pngs["ap"], "--db", bones_h5, "--superimpose", 3, "-k", 2, "--json")
     candidates = json.loads(found.stdout)["candidates"]
     assert len(candidates) == 2
     assert candidates[0]["subject_id"] == TRUTH
     assert candidates[0]["likeness"] > candidates[1]["likeness"]
-    table = run("search", probe_pngs["ap"], "--db", bones_h5, "--superimpose", 4).stdout
+    table = run("search", probe_pngs["ap"], "--db", bones_h5, "--superimpose", 2).stdout
     assert "ranked by likeness" in table
     assert "no error rate is calibrated for it" in table
 
