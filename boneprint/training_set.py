@@ -5,6 +5,7 @@ training ends; the folder can be deleted, it is made again from the seed. Every 
 another direction, distance and display, rendered on the device that trains.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -240,7 +241,7 @@ def of_scans(scans: Iterable[tuple[Hashable, Volume]], origin: str, folder: Path
 
     Parameters
     ----------
-    origin : what they are, for the checkpoint
+    origin : what they are; what they hold is added to it, so that no checkpoint is gone on with when they have changed
     folder : cache for the miniatures
 
     Raises
@@ -260,7 +261,9 @@ def of_scans(scans: Iterable[tuple[Hashable, Volume]], origin: str, folder: Path
         shards.append(folder / f"own-{number:05d}.npz")
         small, canvas, tall = each[0]
         _write(shards[-1], [([*(scan[0][0] for scan in each), *small * (most - len(each))], canvas, tall)])
-    return _loaded(shards, np.full(len(shards), -1, dtype=np.int64), np.full(len(shards), ""), origin)
+    content = hashlib.sha256(b"".join(hashlib.sha256(shard.read_bytes()).digest() for shard in shards)).hexdigest()
+    told = f"{origin}, sha256 {content[:16]}"
+    return _loaded(shards, np.full(len(shards), -1, dtype=np.int64), np.full(len(shards), ""), told)
 
 
 def _made(jobs: list[tuple[list[Member], int, Path]], workers: int | None) -> Iterator[None]:

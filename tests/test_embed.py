@@ -289,24 +289,22 @@ def test_training_stopped_and_resumed_gives_the_same_weights(tmp_path):
     assert [bool(line[3]) for line in logged[1:]] == [False, True, False, True]
 
 
-def test_training_without_progress_stops_early_with_the_best_weights(tmp_path):
-    still = replace(TOY, steps=40, learning_rate=1e-12, weight_decay=0.0, patience=2)
+def test_training_without_progress_stops_early_with_the_best_weights(tmp_path, monkeypatch):
+    found, seen = iter([1.0, 0.5, 0.8, 0.7, 0.1]), []
 
-    class Worse(Toys):
-        def __init__(self):
-            self.checked = 0
+    def examined(network, *_):
+        seen.append({name: value.clone() for name, value in network.state_dict().items()})
+        return next(found), 0.0
 
-        def examinations(self, schedule):
-            # The running statistics of the norms go on changing: a network that does not learn is examined.
-            return super().examinations(schedule)
-
+    monkeypatch.setattr("boneprint.embed.training._examined", examined)
     done = []
-    train(Worse(), still, tmp_path, report=lambda step, loss, rank1: done.append(step))
-    lines = [line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines()[1:]]
-    losses = {int(line[0]) + 1: float(line[3]) for line in lines if line[3]}
-    assert len(done) <= 40
-    best = min(losses, key=losses.get)
-    assert len(done) == 40 or len(done) - best >= 2 * still.check_every
+    network = train(
+        Toys(), replace(TOY, steps=40, patience=2), tmp_path, report=lambda step, loss, rank1: done.append(step)
+    )
+    assert done == list(range(8)), "the fourth examination is the second without a better one"
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, seen[1][name]), name
+    assert any(not torch.equal(value, seen[3][name]) for name, value in network.state_dict().items())
 
 
 @pytest.mark.parametrize(

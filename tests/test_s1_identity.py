@@ -22,12 +22,8 @@ import s1_measures
 import s1_pictures
 from s1_training import OutOfTimeError, Recipe, Trained, train
 
-VIEWS = s1_pictures.Views((-3.0, 0.0, 21.0), (0.0, 9.0), pixels=32)
-TINY = s1_identity.Setting(
-    VIEWS, bones=5, held_out=2, unseen=3, fixing=3,
-    recipe=Recipe(steps=2, bones=3, images=2, warmup=1),
-    cells=("resnet50 d=128", "resnet50 AP alone", "resnet50 softmax", "boneprint AP + ML"),
-)  # fmt: skip
+REDUCED = s1_identity.SETTINGS["reduced"]
+VIEWS = REDUCED.views
 
 
 def blobs(seed, views=VIEWS):
@@ -51,7 +47,7 @@ def given(tmp_path_factory):
     torch.manual_seed(1)
     weights.save(Compact(16).eval(), folder / "random", {"name": "random", "dimension": 16})
     return SimpleNamespace(
-        setting="tiny", seed=1, cache=folder / "cache", out=folder, name="s1", minutes=10.0, workers=1, only=None,
+        setting="reduced", seed=1, cache=folder / "cache", out=folder, name="s1", minutes=10.0, workers=1, only=None,
         weights=folder / "random", published_vgg=None, published_resnet=None,
     )  # fmt: skip
 
@@ -122,9 +118,9 @@ def test_two_views_put_end_to_end_are_apart_by_the_mean_of_both():
 
 
 def test_a_run_fills_every_cell_and_keeps_them(given, capsys):
-    result = s1_identity.run(given, TINY)
+    result = s1_identity.run(given, REDUCED)
     written = json.loads((given.out / "s1.json").read_text())
-    names = TINY.cells
+    names = REDUCED.cells
     assert set(written["cells"]) == set(names)
     assert written["bones"] == {"training": 3, "held_out": 2, "unseen": 3, "thresholds_fixed_on": 3, "images_each": 24}
     for name, cell in written["cells"].items():
@@ -144,7 +140,7 @@ def test_a_run_fills_every_cell_and_keeps_them(given, capsys):
     shown = s1_identity.table(result)
     assert all(name in shown for name in names)
     capsys.readouterr()
-    again = s1_identity.run(given, TINY)
+    again = s1_identity.run(given, REDUCED)
     assert again["cells"] == written["cells"], "nothing is measured twice"
     assert "written" not in capsys.readouterr().out
 

@@ -1,6 +1,7 @@
 """From a seed to weights: the training set and the whole command."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from boneprint.drr.ensemble import Looks
 from boneprint.embed import weights
 from boneprint.embed.card import embedder_id, write_card
 from boneprint.embed.cohort import Cohort, read_cohort, write_cohort
+from boneprint.embed.embedder import Embedder
 from boneprint.embed.finder import cut_out, lie_of_mark, with_mark
 from boneprint.embed.networks import Compact
 from boneprint.embed.preprocess import CHANNELS
 from boneprint.embed.training import Schedule
 from boneprint.errors import BoneprintError
+from boneprint.nouns import canvas_of_height
+from boneprint.probe import as_radiographs
 from boneprint.simulate import Scanner, individual
 from boneprint.training_recipe import CAT, PIECE, TRAINED, Recipe
 
@@ -182,6 +186,7 @@ def test_own_scans_of_one_bone_become_one_bone(tmp_path):
         scans.append((index, volume))
     data = training_set.of_scans(scans, "own", tmp_path)
     assert data.sessions.shape == (2, 2)
+    assert data.origin == training_set.of_scans(scans, "own", tmp_path / "again").origin
     assert len(set(data.lesson(replace(LESSON, bones=2), 0).labels.tolist())) == 2
     with pytest.raises(BoneprintError, match="expected at least two"):
         training_set.of_scans(scans[:2], "own", tmp_path / "one")
@@ -268,13 +273,17 @@ def test_a_card_tells_of_the_courses_before_the_first_one_first(tmp_path):
     assert trainer._courses(path) == [{"seed": 1}, {"seed": 2}, {"seed": 3}]
 
 
+def uncalibrated(out, *given, **more):
+    """Weights with a calibration of nobody; returns the card."""
+    write_card(out, weights.read_card(out) | {"calibration": {"pair": {}}})
+    card = weights.read_card(out) | {"cohort": write_cohort(out, Cohort()) | {"bones": 0}}
+    write_card(out, card)
+    return card
+
+
 @pytest.mark.slow
 def test_the_train_command_gives_a_last_course_on_radiographs(tmp_path, monkeypatch):
     """From rendering to card; calibration, which takes far longer and is tested above, is of nobody."""
-
-    def uncalibrated(out, *given, **more):
-        card = weights.read_card(out) | {"calibration": {"pair": {}}}
-        write_card(out, card | {"cohort": write_cohort(out, Cohort()) | {"bones": 0}})
 
     monkeypatch.setattr(trainer, "calibrate_embedder", uncalibrated)
     monkeypatch.setattr(radiograph_lessons, "COUNTS", dict.fromkeys((*TRAINED, CAT), 3))
@@ -298,6 +307,39 @@ def test_the_train_command_gives_a_last_course_on_radiographs(tmp_path, monkeypa
     # Rendered, taught and whitened once more it is the same.
     again = CliRunner().invoke(main, words)
     assert json.loads(again.stdout)["weights_sha256"] == card["weights_sha256"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", [[], ["--network", "vgg16", "--loss", "triplet", "--mining", "semi-hard", "--not-squared"]]
+)
+def test_the_train_command_works_on_a_users_own_cts(words, cohort_dir, probe_pngs, tmp_path, monkeypatch):
+    """From CTs to weights that embed; calibration, which is of simulated bones in either case, is of nobody."""
+    monkeypatch.setattr(trainer, "calibrate_embedder", uncalibrated)
+    few = ["--steps", "3", "--whitening-bones", "0", "--learning-rate", "0.0001", "--json"]
+    asked = ["train", str(cohort_dir), "-o", str(tmp_path / "own-1"), "--cache", str(tmp_path / "cache"), *words, *few]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 0, done.output
+    card = json.loads(done.stdout)
+    assert card["training"]["data"] == "CTs of the user's own (4 bones)"
+    assert card["training"]["schedule"]["squared"] is not ("--not-squared" in words)
+    assert card["training"]["schedule"]["learning_rate"] == 1e-4
+    assert card["architecture"] == ("vgg16" if words else "compact")
+    radiographs = as_radiographs([probe_pngs["ap"], probe_pngs["stranger"]])
+    one, other = Embedder(tmp_path / "own-1").embed(radiographs, canvas_of_height(560.0))
+    assert np.linalg.norm(one) == pytest.approx(1.0, abs=1e-5)
+    assert not np.allclose(one, other)
+    # Other CTs in the same folder are another run.
+    fewer = tmp_path / "cohort"
+    shutil.copytree(cohort_dir, fewer)
+    monkeypatch.chdir(tmp_path)
+    asked[1] = "cohort"
+    asked[3:6] = ["two-2", "--cache", "cache-2"]
+    assert CliRunner().invoke(main, asked).exit_code == 0
+    shutil.rmtree(fewer / "SIM-4711-0003")
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code != 0
+    assert "checkpoint of another run" in done.output
 
 
 @pytest.mark.slow

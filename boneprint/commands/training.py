@@ -23,7 +23,11 @@ from boneprint.options import JSON, PATH
 @click.option("--dimension", type=click.IntRange(min=2), help="Numbers of a fingerprint; 128 by default.")
 @click.option("--loss", help="contrastive (default), or S1's triplet.")
 @click.option("--margin", type=float, help="Of the triplet loss; 0.1 by default, as in S1.")
+@click.option(
+    "--squared/--not-squared", default=None, help="Distances in the triplet loss; S1's are squared (default)."
+)
 @click.option("--mining", help="Of triplets: batch-hard (default), semi-hard or all.")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="The highest; 0.0015 by default.")
 @click.option("--people", type=click.IntRange(min=0), help="Simulated people's femora; other kinds in proportion.")
 @click.option("--families", type=click.IntRange(min=0), help="Families of four siblings (hard negatives), likewise.")
 @click.option("--sessions", type=click.IntRange(1, 2), help="Scans of each simulated bone.")

@@ -195,9 +195,7 @@ def train(
         value = loss.item()
         rank1 = None if vectors is None else _batch_rank1(vectors.detach(), lesson.labels.to(device))
         if not math.isfinite(value):
-            raise BoneprintError(
-                f"{folder}: the loss is {value} at step {step}; train with a smaller Schedule.learning_rate."
-            )
+            raise BoneprintError(f"{folder}: the loss is {value} at step {step}; train with a smaller --learning-rate.")
         last = step + 1 == schedule.steps
         exam: tuple[float, float] | None = None
         if exams and ((step + 1) % schedule.check_every == 0 or last):
