@@ -24,6 +24,7 @@ import torch
 from s1_pictures import CANVAS, SPACING_MM, WHITE, Cat, Studio, Views, cats, others
 from s1_training import OutOfTimeError, Recipe, Trained, train
 
+from boneprint._version import RENDERING
 from boneprint.drr import s1
 from boneprint.embed import SHIPPED, Embedder, embedder_id, load_embedder, read_card
 from boneprint.errors import BoneprintError
@@ -321,7 +322,7 @@ def main() -> None:
     setting = SETTINGS[given.setting]
     setting = setting if given.unseen is None else replace(setting, unseen=given.unseen)
     setting = replace(setting, recipe=replace(setting.recipe, bfloat16=given.bfloat16))
-    given.cache = given.cache / given.setting
+    given.cache = given.cache / f"{RENDERING}-{given.setting}"
     result = run(given, setting)
     print(f"{report.heading()}, seed {given.seed}, S1's {len(s1.ENERGIES)} energies")
     print(table(result))

@@ -2,7 +2,7 @@
 
 Each bone has one file SEED-STREAM-NUMBER.npz with ``joined`` (M, H, H) for S1's networks, AP on the left and ML on the
 right, and ``halves`` (M, 2, h, w), the same AP and ML at the pixel size of boneprint's canvas. Both are uint8, white is
-``WHITE``. A file that is there is not rendered again: empty the folder when simulation or renderer have changed.
+``WHITE``. A file that is there is not rendered again; the folder's name tells the revision of what is rendered.
 """
 
 import os

@@ -261,8 +261,10 @@ def of_scans(scans: Iterable[tuple[Hashable, Volume]], origin: str, folder: Path
         shards.append(folder / f"own-{number:05d}.npz")
         small, canvas, tall = each[0]
         _write(shards[-1], [([*(scan[0][0] for scan in each), *small * (most - len(each))], canvas, tall)])
-    content = hashlib.sha256(b"".join(hashlib.sha256(shard.read_bytes()).digest() for shard in shards)).hexdigest()
-    told = f"{origin}, sha256 {content[:16]}"
+    content = hashlib.sha256()
+    for shard in shards:
+        content.update(shard.read_bytes())
+    told = f"{origin}, sha256 {content.hexdigest()[:16]}"
     return _loaded(shards, np.full(len(shards), -1, dtype=np.int64), np.full(len(shards), ""), told)
 
 

@@ -338,17 +338,15 @@ def carried_over(name: str, by: str) -> list[str]:
                 "-" if first is None else f"{first:.1%}",
             ]
             rows.append(f"| {group} | " + " | ".join(cells) + " |")
-    # The one real thing that a course of training was decided by.
-    seen = " That `compact-13` was taught was decided by these ([limits](docs/model-card.md#limits))."
-    seen = seen if "compact-13" in result["embedder"] and any("proximal" in group for group in result["groups"]) else ""
     said = (
-        f"Surfaces of real bones, which nobody trained on, each filled with {result['interiors']} simulated insides, "
+        "Surfaces of real bones, which nobody trained on ([what was decided by them](docs/model-card.md#limits)), each "
+        f"filled with {result['interiors']} simulated insides, "
         f"scanned twice and probed as above, among {result['among']} simulated bones of its kind; 95 % intervals over "
         "surfaces. Own side first: where left and right of one person are enrolled, how often the right one of the two "
         "came first. "
         f"Command: `python benchmarks/carry_over.py --among {result['among']} --interiors {result['interiors']}{laid} "
         f"--surfaces {' '.join(group.split()[0] for group in result['groups'])} --name {name}`; seed {result['seed']}, "
-        f"commit {result['circumstances']['commit']}, embedder `{result['embedder']}`.{seen}"
+        f"commit {result['circumstances']['commit']}, embedder `{result['embedder']}`."
     )
     head = "| real bone | surfaces x insides | probe | by | rank 1 | rank 3 or better | own side first |"
     return [textwrap.fill(said, 128), "", head, "|---" * 7 + "|", *rows, ""]
@@ -487,8 +485,8 @@ def s1_tables() -> str:
                 cells[-1] += f" ({100 * low:.1f} to {100 * high:.1f})"
                 pairs.append(f"| {name} | {counted[kind]} | {threshold} | {' | '.join(cells)} |")
     devices = sorted({cell["device"] for cell in result["cells"].values()})
-    ours = sorted({f"`{cell['embedder']}`" for cell in result["cells"].values() if "embedder" in cell})
-    commits = sorted({cell.get("commit", about["commit"]) for cell in result["cells"].values()})
+    ours = sorted({f"`{cell['embedder']}`" for cell in result["cells"].values() if cell["embedder"]})
+    commits = sorted({cell["commit"] for cell in result["cells"].values()})
     said = (
         f"Setting {result['setting']['name']}, seed {result['setting']['seed']}, commit {', '.join(commits)}, "
         f"{', '.join(devices)}, {about['date'][:10]}, boneprint's network {', '.join(ours)}. "
