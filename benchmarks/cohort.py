@@ -4,6 +4,8 @@ Every bone is laid onto every other one rigidly, without scaling (left ones mirr
 the two surfaces is measured. Surfaces are sampled evenly by area; the alignment is ICP from the principal axes in all
 four ways they can be matched, point to nearest point both ways; the distance is the root mean square of the distances
 of either bone's sample to the other's dense sample, and of the two, symmetric.
+
+Beside it the time of a CT by the usual scanner, flesh and noise included, on the CPU and on a GPU where one is.
 """
 
 import argparse
@@ -19,10 +21,11 @@ import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from boneprint.simulate import individual
+from boneprint.simulate import Scanner, individual
 
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "meshes" / "staple"
 PAIRED_PEOPLE = 6  # of whom both sides are simulated
+TIMED_PEOPLE = 3
 
 # Points of a surface: for the coarse and the fine alignment, for the measurement, and of the cloud measured against
 # (one point in 1 mm^2 of a femur, so that its grain adds less than 0.1 mm to 2.8).
@@ -68,12 +71,13 @@ def main() -> None:
     print(f"{'':<26}{'bones':>6}{'nearest other: mean':>21}{'range':>14}{'random pair':>13}{'left on right':>17}")
     for kind in given.kinds:
         for origin in ("simulated", "real"):
-            clock = time.perf_counter()
             clouds = simulated(kind, given.bones, given.seed) if origin == "simulated" else real(kind)
             if clouds:
-                found = table(clouds)
-                outcome[f"{kind}, {origin}"] = {**found, "seconds": round(time.perf_counter() - clock, 1)}
+                found = outcome[f"{kind}, {origin}"] = table(clouds)
                 print(line(f"{kind}, {origin}", found), flush=True)
+    scans = {kind: scan_seconds(kind, given.seed) for kind in given.kinds}
+    for kind, by_device in scans.items():
+        print(f"a CT of one {kind}: " + ", ".join(f"{device} {each:.2f} s" for device, each in by_device.items()))
     report.write(
         given.name,
         {
@@ -83,6 +87,7 @@ def main() -> None:
             "seed": given.seed,
             "points": {"coarse": COARSE, "fine": FINE, "measured": MEASURED, "cloud": CLOUD},
             "outcome": outcome,
+            "scan_seconds": {"threads": torch.get_num_threads(), "people": TIMED_PEOPLE, **scans},
         },
     )
 
@@ -97,6 +102,20 @@ def simulated(kind: str, bones: int, seed: int) -> list[Cloud]:
                 # The bone frame is that of the right side for either: a left bone comes out mirrored already.
                 mesh = trimesh.Trimesh(*body.surface(), process=False)
                 found.append(Cloud.of(f"{index} {side}", str(index), mesh, mirror=False))
+    return found
+
+
+def scan_seconds(kind: str, seed: int) -> dict[str, float]:
+    """Median seconds of a first scan by the usual scanner, by device."""
+    found = {}
+    for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+        spent = []
+        for index in range(-1, TIMED_PEOPLE):  # the first one warms up
+            body = individual(seed, abs(index), bone=kind)
+            clock = time.perf_counter()
+            body.scan(Scanner.usual("human"), device=device)  # ends with the volume on the CPU
+            spent.append(time.perf_counter() - clock)
+        found[device] = float(np.median(spent[1:]))
     return found
 
 

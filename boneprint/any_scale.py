@@ -1,6 +1,6 @@
 """A search with radiographs whose pixel spacing nobody knows: the same pictures at every size that a bone may have."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,7 +65,7 @@ def search_any_scale(
     best: dict[str, tuple[Candidate, float]] = {}
     last: SearchResult | None = None
     seconds = 0.0
-    tried = _spacings(database, radiographs)
+    tried = spacings_to_try(database.store.gallery().canvases_mm, radiographs)
     refused: ReadError | None = None
     for spacing in tried:
         at_scale = [replace(r, spacing_mm=spacing) for r in radiographs]
@@ -90,12 +90,11 @@ def search_any_scale(
     return ScaledResult(result, tuple(spacing for _, spacing in order), tried)
 
 
-def _spacings(database: Database, radiographs: Sequence[Radiograph]) -> tuple[float, ...]:
-    """From what shows the smallest bone on the smallest canvas to what fills the largest."""
-    heights = database.store.gallery().canvases_mm
-    if not len(heights):
+def spacings_to_try(canvas_heights_mm: Collection[float], radiographs: Sequence[Radiograph]) -> tuple[float, ...]:
+    """From what shows the smallest bone on the smallest canvas of a gallery to what fills the largest, in mm."""
+    if not len(canvas_heights_mm):
         raise BoneprintError("the database is empty; ingest a CT first.")
     shown_px = max(content_mm(replace(r, spacing_mm=1.0))[0] for r in radiographs)
-    low, high = _LEAST_SHARE * float(heights.min()) / shown_px, float(heights.max()) / shown_px
+    low, high = _LEAST_SHARE * float(min(canvas_heights_mm)) / shown_px, float(max(canvas_heights_mm)) / shown_px
     count = int(np.ceil(np.log(high / low) / np.log(STEP))) + 1
     return tuple(float(each) for each in np.geomspace(low, high, count))

@@ -26,6 +26,7 @@ import identify
 import matching
 import real_bodies
 import rendered_bones
+import unknown_spacing
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,22 @@ def test_a_cached_bone_has_the_fingerprints_of_its_radiographs(cache):
     rendered_bones.write(views, {**arrays, "pixels": arrays["pixels"][:, ::-1]})
     assert not torch.allclose(vectors, matching.enrolled([views], embedder, ["femur"]).views[canvas_mm][1], atol=0.1)
     rendered_bones.write(views, arrays)
+
+
+def test_without_its_spacing_a_radiograph_is_searched_for_as_the_product_does(cache, tmp_path):
+    words = ["femur=2+1", "--cache", str(cache), "--workers", "1", "--results", str(tmp_path)]
+    unknown_spacing.main(words)
+    found = json.loads((tmp_path / "unknown-spacing.json").read_text())["kinds"]["femur"]
+    assert found["AP"]["known"]["rank_1"]["value"] == found["AP"]["unknown"]["rank_1"]["value"] == 1
+    embedder = load_embedder()
+    probes = sorted(cache.glob("*/human-femur-31/*-probes.npz"))
+    gallery = matching.enrolled(sorted(cache.glob("*/human-femur-31/*-views.npz")), embedder, ["femur"] * 3)
+    distance, ratio, tried = unknown_spacing.at_any_size(probes[0], "AP", gallery, embedder)
+    at_its_own = matching.distances(gallery, matching.probed(probes, list(gallery.views), embedder))["AP"][0]
+    # Some size that is tried is within 2 % of the true one.
+    assert distance[0] < at_its_own[0] + 0.1
+    assert ratio[0] == pytest.approx(1, abs=0.1)
+    assert 10 < tried < 80
 
 
 def test_where_views_are_discarded_their_fingerprints_are_searched(cache, tmp_path):

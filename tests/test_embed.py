@@ -315,6 +315,23 @@ def test_the_losses_of_s1_train_too(tmp_path, schedule):
     assert all(torch.isfinite(value).all() for value in network.state_dict().values())
 
 
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def test_a_step_is_computed_in_half_precision_and_learnt_in_single(tmp_path, monkeypatch, device):
+    monkeypatch.setattr(weights, "device", lambda: torch.device(device))
+    seen = set()
+    forward = torch.nn.Conv2d.forward
+
+    def watched(layer, frames):
+        made = forward(layer, frames)
+        seen.add((layer.weight.dtype, made.dtype, made.device.type))
+        return made
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", watched)
+    network = train(Toys(), replace(TOY, steps=1, check_every=0), tmp_path)
+    assert seen == {(torch.float32, torch.bfloat16, device)}
+    assert {value.dtype for value in network.parameters()} == {torch.float32}
+
+
 def test_an_unknown_loss_or_mining_is_refused():
     for wrong in ({"loss": "cosine"}, {"mining": "gold"}):
         with pytest.raises(BoneprintError, match="expected one of contrastive, triplet"):

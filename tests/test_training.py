@@ -20,7 +20,7 @@ from boneprint.embed.embedder import Embedder
 from boneprint.embed.finder import cut_out, lie_of_mark, with_mark
 from boneprint.embed.networks import Compact
 from boneprint.embed.preprocess import CHANNELS
-from boneprint.embed.training import Schedule
+from boneprint.embed.training import Schedule, train
 from boneprint.errors import BoneprintError
 from boneprint.nouns import canvas_of_height
 from boneprint.probe import as_radiographs
@@ -138,6 +138,18 @@ def test_a_training_set_is_not_made_twice_and_a_cut_off_one_is_completed(small_s
 def squares(tmp_path_factory):
     recipe = Recipe(seed=5, people=4, families=1, siblings=2, kinds=("vertebra", "piece"))
     return training_set.build(recipe, tmp_path_factory.mktemp("squares"), workers=2)
+
+
+@pytest.mark.slow
+def test_bodies_made_anew_elsewhere_by_more_workers_teach_the_same_weights(small_set, tmp_path):
+    folder, first = small_set
+    again = training_set.build(SMALL, tmp_path / "bodies", workers=2)
+    assert (tmp_path / "bodies" / "manifest.json").read_text() == (folder / "manifest.json").read_text()
+    one, other = (
+        train(data, replace(LESSON, steps=2), tmp_path / name).state_dict()
+        for name, data in (("one", first), ("other", again))
+    )
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def test_pieces_are_what_both_scans_left_of_a_long_bone(squares):
