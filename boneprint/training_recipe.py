@@ -11,8 +11,10 @@ from boneprint.simulate import BONES, HEALTHY, TRAINING, Body, Condition, family
 # upper or lower ends of long bones.
 PIECE = "piece"
 CAT = "cat"  # a cat's femur, which goes with people's
-LONG = ("femur", "tibia", "humerus", "radius")
-TRAINED = (*BONES, PIECE)
+LONG = ("femur", "tibia", "humerus", "radius", "ulna")
+# What a network does with a kind that it was never shown is measured on these.
+LEFT_OUT = ("ulna", "calcaneus")
+TRAINED = (*(bone for bone in BONES if bone not in LEFT_OUT), PIECE)
 SHARES = {
     "femur": 1.0,
     "tibia": 0.5,

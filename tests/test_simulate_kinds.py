@@ -7,7 +7,8 @@ from scipy.spatial import cKDTree
 
 from boneprint.simulate import BONES, CALIBRATION, TRAINING, Scanner, family, individual
 
-LONG = ("femur", "tibia", "humerus", "radius")
+LONG = ("femur", "tibia", "humerus", "radius", "ulna")
+LYING = ("vertebra", "calcaneus")  # as long as they are from the front to the back
 
 
 def mesh_of(body, steps=100):
@@ -28,7 +29,9 @@ def test_a_bone_is_one_closed_solid_with_its_outside_outside(meshes, bone):
     assert mesh.body_count == 1
 
 
-@pytest.mark.parametrize(("bone", "holes"), [*((bone, 0) for bone in LONG), ("vertebra", 1), ("hip", 1)])
+@pytest.mark.parametrize(
+    ("bone", "holes"), [*((bone, 0) for bone in (*LONG, "calcaneus")), ("vertebra", 1), ("hip", 1)]
+)
 def test_holes_are_those_of_anatomy(meshes, bone, holes):
     # Euler: V - E + F = 2 - 2 holes. A vertebra has its canal, a hip bone its obturator foramen, a long bone nothing.
     assert meshes[bone].euler_number == 2 - 2 * holes
@@ -36,7 +39,7 @@ def test_holes_are_those_of_anatomy(meshes, bone, holes):
 
 @pytest.mark.parametrize("bone", BONES)
 def test_length_is_that_of_the_shape(meshes, bone):
-    extent = meshes[bone].extents[1 if bone == "vertebra" else 2]
+    extent = meshes[bone].extents[1 if bone in LYING else 2]
     length = individual(1, 1, bone=bone).shape["length_mm"]
     if bone == "lump":
         assert 0.3 * length < meshes[bone].extents.max() < 1.24 * length
@@ -60,6 +63,9 @@ def test_even_the_strangest_bone_lies_within_what_is_modelled(bone):
         ("tibia", 0, (0.88, 0.97), 60, 82),  # width of the plateau, Cheng in PMC9703208
         ("tibia", 1, (0.93, 0.97), 41, 56),  # its depth
         ("radius", 0, (0.93, 1.0), 16, 24),  # across the head, Shetty & Shetty 2024
+        ("ulna", 0, (0.93, 0.97), 15, 24),  # across the middle of the olecranon, Erdem
+        ("calcaneus", 0, (0.0, 1.0), 35, 51),  # greatest width, J. Korean Foot Ankle Soc. 18, 2014
+        ("calcaneus", 2, (0.0, 1.0), 36.5, 52.5),  # greatest height, "lower than [...] international": 2 sd and 4 mm
     ],
 )
 def test_widths_are_those_that_have_been_measured_on_people(bone, axis, share, low_mm, high_mm):
@@ -82,7 +88,7 @@ def test_cortex_is_dense_and_what_it_encloses_is_not(bone):
     assert hu[~solid].mean() < -900
 
 
-@pytest.mark.parametrize("bone", [*LONG, "hip"])
+@pytest.mark.parametrize("bone", [*LONG, "hip", "calcaneus"])
 def test_left_is_the_mirror_image_of_right_but_for_a_small_asymmetry(bone):
     # Both come in the frame of the right side, so no mirroring is needed; real femora are 1.0 to 2.2 mm apart.
     right, left = (individual(1, 1, bone=bone, laterality=side) for side in "RL")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from boneprint import radiograph_lessons, trainer, training_set, training_visits
 from boneprint.cli import main
 from boneprint.drr.ensemble import Looks
-from boneprint.embed import weights
+from boneprint.embed import read_card, weights
 from boneprint.embed.card import embedder_id, write_card
 from boneprint.embed.cohort import Cohort, read_cohort, write_cohort
 from boneprint.embed.embedder import Embedder
@@ -24,8 +24,8 @@ from boneprint.embed.training import Schedule, train
 from boneprint.errors import BoneprintError
 from boneprint.nouns import canvas_of_height
 from boneprint.probe import as_radiographs
-from boneprint.simulate import Scanner, individual
-from boneprint.training_recipe import CAT, PIECE, TRAINED, Recipe
+from boneprint.simulate import BONES, Scanner, individual
+from boneprint.training_recipe import CAT, LEFT_OUT, PIECE, TRAINED, Recipe
 
 SMALL = Recipe(seed=5, people=5, families=3, kinds=("humerus",))
 LESSON = Schedule(bones=6, views=3, check_every=0)
@@ -209,6 +209,18 @@ def test_nobody_trained_on_can_be_simulated_by_a_user():
     trained = {member.body.shape.values for member in recipe.members()}
     for seed in (0, 1, 2):
         assert trained.isdisjoint(individual(seed, index).shape.values for index in range(20))
+
+
+def test_kinds_that_are_left_out_were_in_no_course_of_the_shipped_weights():
+    training = read_card()["training"]
+    taught = set()
+    for course in (*training["earlier_courses"], training):
+        recipe, whitening = course["recipe"], course.get("whitening", {})
+        taught |= {*recipe.get("kinds", ()), *recipe.get("radiographs", ()), *whitening.get("bones", ())}
+    assert {"femur", "hip"} < taught
+    assert taught.isdisjoint(LEFT_OUT)
+    assert {member.body.bone for member in Recipe(people=20, families=4).members()}.isdisjoint(LEFT_OUT)
+    assert set(LEFT_OUT) < set(BONES)
 
 
 @pytest.mark.slow

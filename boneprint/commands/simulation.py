@@ -82,7 +82,10 @@ def drr(
 @click.argument("folder", type=PATH)
 @click.option("-n", type=int, default=1, show_default=True, help="How many people.")
 @click.option(
-    "--bone", default="femur", show_default=True, help="femur, tibia, humerus, radius, vertebra, hip or lump (no bone)."
+    "--bone",
+    default="femur",
+    show_default=True,
+    help="femur, tibia, humerus, radius, ulna, vertebra, hip, calcaneus or lump (no bone).",
 )
 @click.option("--species", default="human", show_default=True, help="human (about 450 mm) or cat (about 110 mm).")
 @click.option("--side", type=click.Choice(["L", "R"]), help="Side for all; drawn by chance otherwise.")
