@@ -29,7 +29,7 @@ test: $(VENV)/.check ## the fast tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/.check ## crash enumeration, kill loops, training
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
 
 test-crash: $(VENV)/.check ## kills, power cuts, full disks, readers beside a writer; READERS=10 minutes, as root
 	BONEPRINT_READER_MINUTES=$(or $(READERS),10) $(BIN)/python -m pytest -s -m "slow or not slow" \

@@ -67,7 +67,7 @@ def train(
     """Train an embedder on simulated bones, or on the bones of the CTs in CT_DIR.
 
     On a CPU the same seed gives the same weights. Thresholds are calibrated on simulated bones in either case: of the
-    kinds that were simulated to train on, or of every kind.
+    kinds that were simulated to train on, or of every kind that networks are taught whole.
     """
     from boneprint import radiograph_lessons, show, trainer
     from boneprint.embed.card import card_path, weights_path
