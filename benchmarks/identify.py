@@ -5,7 +5,8 @@
 
 [END-]KIND=PROBED[+OTHERS][@LAID]: people whose bone is enrolled from a first scan and probed from a second one, others
 who are only enrolled, and how many of the first bones found are laid over each probe (`search --superimpose`). With
-``upper-`` or ``lower-`` that end of a long bone is all that is left: lower ends of radii were never trained on.
+``upper-`` or ``lower-`` that end of a long bone is all that is left: lower ends of radii were never trained on,
+and neither were ulnae and heel bones (`boneprint.training_recipe.LEFT_OUT`).
 ``--render-only`` fills the cache, needs no weights and goes on where it was stopped; ``--score`` searches with what is
 in the cache. ``--discard`` keeps of enrolled bones the fingerprints alone: views of 10,000 femora are 10 GB. Nothing is
 tuned here: thresholds are the card's, or said to be found here.
