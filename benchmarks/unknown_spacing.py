@@ -1,6 +1,6 @@
 """What is lost where nobody knows the pixel spacing of a radiograph: `search --any-scale` beside a search at its size.
 
-    python benchmarks/unknown_spacing.py femur=60+940
+    python benchmarks/unknown_spacing.py femur=100+900
 
 The people, views and radiographs of `identify.py`, from its cache. Each radiograph is searched for once as it is, and
 once without its spacing, at every size that `search_any_scale` tries; a bone is then as far away as at its best size.
@@ -32,7 +32,7 @@ from boneprint.two_visits import SIDES, Scanning
 def main(arguments: Sequence[str] | None = None) -> None:
     """Render what is missing, search with and without spacing, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("wanted", nargs="*", type=Wanted.parse, default=[Wanted("femur", 60, 940)], metavar="KIND=N+M")
+    parser.add_argument("wanted", nargs="*", type=Wanted.parse, default=[Wanted("femur", 100, 900)], metavar="KIND=N+M")
     parser.add_argument("--seed", type=int, default=31, help="of the cohort, as in identify.py")
     parser.add_argument("--cache", type=Path, default=identify.CACHE, help="where rendered bones are kept")
     parser.add_argument("--workers", type=int, default=2)
@@ -71,14 +71,19 @@ def score(wanted: Wanted, folder: Path, embedder: Embedder, seed: int) -> dict[s
         [rendered_bones.views_path(folder, name) for name in names], embedder, [wanted.part] * len(names)
     )
     paths = [rendered_bones.probes_path(folder, name) for name in names[: wanted.probed]]
-    known = matching.distances(gallery, matching.probed(paths, list(gallery.views), embedder))
+    probes = matching.probed(paths, list(gallery.views), embedder)
+    known = matching.distances(gallery, probes)
     truth = np.arange(len(paths))
-    found: dict[str, object] = {"failed_to_enrol": len(gallery.missing)}
+    found: dict[str, object] = {
+        "failed_to_enrol": len(gallery.missing),
+        "failed_to_acquire": len(probes.missing),
+    }
     for side in SIDES:
         each_probe = [at_any_size(path, side, gallery, embedder) for path in paths]
         distance, ratio, sizes = (np.stack(each) for each in zip(*each_probe))
         searches = {"known": Searches(known[side], truth), "unknown": Searches(distance, truth)}
         own = ratio[truth, truth]
+        own = own[np.isfinite(own)]
         found[side] = {
             **{
                 spacing: {f"rank_{r}": asdict(rate(each.rank <= r, truth)) for r in (1, 5)}

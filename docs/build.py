@@ -79,8 +79,8 @@ def _learning_curves(courses: Sequence[dict[str, Any]]) -> list[str]:
         )
     hours = sum(course["seconds"] for course in courses) / 3600
     said = (
-        f"Learning curves of the {len(courses)} courses, {hours:.1f} hours of training on two cores in all, by their "
-        "own clocks, the making of bodies and of kept radiographs not counted: at some of the examinations on "
+        f"Learning curves of the {len(courses)} courses, {hours:.1f} hours of training on one or two cores in all, by "
+        "their own clocks, the making of bodies and of kept radiographs not counted: at some of the examinations on "
         "simulated bones kept back, after so many steps, the loss, and the share of pictures whose nearest other one "
         "is of the same bone. Bones, losses and examinations differ from course to course: their figures are "
         "comparable within a course alone. Where the finder alone is taught, fingerprints move little.\n"

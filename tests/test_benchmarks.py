@@ -71,7 +71,7 @@ def test_a_cached_bone_has_the_fingerprints_of_its_radiographs(cache):
     rendered_bones.write(views, arrays)
 
 
-def test_without_its_spacing_a_radiograph_is_searched_for_as_the_product_does(cache, tmp_path):
+def test_without_its_spacing_a_radiograph_finds_its_bone_at_about_its_size(cache, tmp_path):
     words = ["femur=2+1", "--cache", str(cache), "--workers", "1", "--results", str(tmp_path)]
     unknown_spacing.main(words)
     found = json.loads((tmp_path / "unknown-spacing.json").read_text())["kinds"]["femur"]
